@@ -1,0 +1,61 @@
+# Everything here sets itself up: a virtual environment in .venv, and stamps in it that tell what is
+# installed. A second call is quick; after a change to pyproject.toml, setup.py or the C kernels the
+# installation is renewed. Needs Python >= 3.11 with its headers, and a C compiler.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROMPT ?= def read_file(path):
+
+BUILT_FROM := pyproject.toml setup.py $(wildcard src/takt/lpu/fast/*.c src/takt/lpu/fast/*.h)
+USER_STAMP := $(VENV)/.takt-user
+DEV_STAMP := $(VENV)/.takt-dev
+
+.PHONY: help run test check bench format clean
+
+help:
+	@echo 'make run     install, complete a prompt with the default model on one LPU, list the chips'
+	@echo 'make test    every test'
+	@echo 'make check   formatting, lint, types, chip facts, every test'
+	@echo 'make bench   speed of this machine, as ratios in one run'
+	@echo 'make format  write the formatting that check asks for'
+	@echo 'make clean   remove .venv and caches'
+
+run: $(USER_STAMP)
+	$(BIN)/takt run default '$(PROMPT)' --max-tokens 48
+	$(BIN)/takt chips
+
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest -q
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/takt chips check
+	$(BIN)/python -m pytest -q
+
+bench: $(DEV_STAMP)
+	$(BIN)/python benchmarks/bench.py
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src -name '*.so' -delete
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Takt needs Python 3.11 or newer; name one with make PYTHON=...' >&2; exit 1; }
+	@command -v cc >/dev/null || { echo 'Takt needs a C compiler (cc)' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(USER_STAMP): $(BIN)/python $(BUILT_FROM)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(DEV_STAMP): $(BIN)/python $(BUILT_FROM)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	touch $(USER_STAMP) $@

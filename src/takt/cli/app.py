@@ -1,0 +1,117 @@
+"""`takt`: finds the verb, loads its module, runs it, and turns errors into an exit status.
+
+``VERBS`` is the whole table. To add a verb, write ``src/takt/cli/<verb>.py`` with a typer function
+(or a ``typer.Typer`` for a verb with sub-verbs) named ``command``, and add its line here. A module is
+imported only when its verb is called, so that `takt --help` stays quick.
+
+Results go to stdout, everything else to stderr. Exit status: 0 done; 1 the machine or Takt failed;
+2 the user's mistake; 130 interrupted.
+"""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from takt import __version__
+from takt.errors import MachineFault, TaktError, UsageError, did_you_mean
+from takt.flags import debug_level
+
+__all__ = ["VERBS", "Verb", "main"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """One verb: its name, the module with its ``command``, and a line for the list."""
+
+    name: str
+    module: str
+    summary: str
+
+
+VERBS = (
+    Verb(
+        name="chips",
+        module="takt.cli.chips",
+        summary="list, show and check chips: every figure with its source",
+    ),
+)
+
+_HELP = """\
+Usage: takt VERB [ARGUMENTS]
+
+Compile a language model into an exact schedule for an LPU, run it, and know how fast, how large and
+how power-hungry it will be there.
+
+Verbs:
+{verbs}
+
+Try first:
+  takt chips                 which chips there are
+  takt chips show lpu-v1     every figure of one, with its source
+
+`takt VERB --help` explains a verb with an example. `takt --version` prints the version.
+TAKT_DEBUG=1..5 in the environment shows more (1: tracebacks).
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line (default: the process's own) and leave with SystemExit."""
+    try:
+        debug = debug_level()
+    except UsageError as error:
+        _report(error)
+        raise SystemExit(2) from None
+    try:
+        _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except TaktError as error:
+        if debug:
+            traceback.print_exc()
+        _report(error)
+        raise SystemExit(1 if isinstance(error, MachineFault) else 2) from None
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        raise SystemExit(130) from None
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_help())
+        return
+    if arguments[0] == "--version":
+        sys.stdout.write(f"takt {__version__}\n")
+        return
+    _run(_find(arguments[0]), arguments[1:])
+
+
+def _help() -> str:
+    width = max(len(verb.name) for verb in VERBS)
+    lines = [f"  {verb.name:{width}}  {verb.summary}" for verb in VERBS]
+    return _HELP.format(verbs="\n".join(lines))
+
+
+def _find(name: str) -> Verb:
+    for verb in VERBS:
+        if verb.name == name:
+            return verb
+    names = [verb.name for verb in VERBS]
+    hint = did_you_mean(name, names) or f"verbs are {', '.join(names)}; `takt --help` explains them"
+    raise UsageError(f"no verb {name[:40]!r}", hint=hint)
+
+
+def _run(verb: Verb, arguments: list[str]) -> None:
+    command = importlib.import_module(verb.module).command
+    typer = importlib.import_module("typer")
+    if not isinstance(command, typer.Typer):
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(verb.name)(command)
+        command = app
+    typer.main.get_command(command).main(args=arguments, prog_name=f"takt {verb.name}")
+
+
+def _report(error: TaktError) -> None:
+    sys.stderr.write(f"error: {error}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {error.hint}\n")

@@ -1,0 +1,1 @@
+"""The LPU: instruction set, machine, compiler."""

@@ -1,0 +1,159 @@
+"""Timing of a task's VXM part: when each operation starts, relative to the task's first cycle.
+
+Streams and ALU results do not wait, so two operands that are not ready together must be brought together: by copies
+through an ALU (`alu` cycles each) or by a trip through a stream register (`exit` cycles). This module turns a task's
+nodes into `Micro` operations with fixed offsets; it knows nothing of when the task runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from takt.lpu.compiler.geometry import Geometry
+from takt.lpu.compiler.ir import Constant, FromBuffer, FromFeed, FromGather, FromNode, Source, Task
+from takt.lpu.isa.table import BY_NAME, Type
+
+
+@dataclass(frozen=True, slots=True)
+class FromMicro:
+    """The result of another micro operation; through a stream if `via` is set."""
+
+    index: int
+    via: Type | None = None
+
+
+MicroSource = FromFeed | FromBuffer | FromGather | FromMicro | Constant
+
+
+@dataclass(slots=True)
+class Micro:
+    """One ALU operation at a fixed offset. At most one of `via` (a stream read back by the VXM) and `output`."""
+
+    op: str
+    offset: int
+    sources: tuple[MicroSource, ...]
+    via: Type | None = None
+    output: int = -1  # index into Task.outputs
+    integer: bool = False  # class of the result
+
+
+@dataclass(slots=True)
+class Chain:
+    """The micro operations of a task and the offset at which each feed's result reaches the VXM."""
+
+    micros: list[Micro] = field(default_factory=list)
+    arrival: dict[int, int] = field(default_factory=dict)
+    interval: int = 1
+
+
+def solve(task: Task, g: Geometry) -> Chain:
+    """Fix the offsets of a task's operations. Raises ValueError if no alignment is found (a compiler error)."""
+    chain = Chain(interval=_interval(task, g))
+    node_micro: list[int] = []
+    for node in task.nodes:
+        offset = _offset(task, chain, node_micro, node.sources, g)
+        sources = tuple(_bring(chain, node_micro, s, offset, g) for s in node.sources)
+        node_micro.append(len(chain.micros))
+        integer = _is_integer(node.op, chain, sources, task)
+        chain.micros.append(Micro(op=node.op, offset=offset, sources=sources, integer=integer))
+    for index, (node_index, _, _) in enumerate(task.outputs):
+        micro = chain.micros[node_micro[node_index]]
+        if micro.via is not None or micro.output >= 0:
+            chain.micros.append(_copy(chain, node_micro[node_index], g))
+            micro = chain.micros[-1]
+        micro.output = index
+    if not task.nodes:
+        chain.arrival = dict.fromkeys(range(len(task.feeds)), 0)
+    return chain
+
+
+def _interval(task: Task, g: Geometry) -> int:
+    load: dict[tuple[int, int], int] = {}
+    for feed in task.feeds:
+        key = (feed.tile.side, feed.tile.plane)
+        load[key] = load.get(key, 0) + (g.interval_f16 if feed.tile.type is Type.F16 else 1)
+    return max(load.values(), default=1) if task.rows > 1 else 1
+
+
+def _is_integer(op: str, chain: Chain, sources: tuple[MicroSource, ...], task: Task) -> bool:
+    result = BY_NAME[op].result
+    if result != "x":
+        return result == "i"
+    first = sources[0]
+    if isinstance(first, FromMicro):
+        return chain.micros[first.index].integer
+    if isinstance(first, FromBuffer):
+        return not first.buffer.type.is_float
+    if isinstance(first, FromGather):
+        return not first.table.type.is_float
+    if isinstance(first, FromFeed):
+        return task.feeds[first.index].tile.type is not Type.F16
+    return first.integer
+
+
+def _steps(distance: int, via: Type | None, g: Geometry) -> tuple[int, bool] | None:
+    """(copies, through a stream) that bridge `distance` cycles from producer to consumer, or None."""
+    if via is None and distance >= g.alu and distance % g.alu == 0:
+        return distance // g.alu - 1, False
+    if distance >= g.exit and (distance - g.exit) % g.alu == 0:
+        return (distance - g.exit) // g.alu, True
+    return None
+
+
+def _offset(task: Task, chain: Chain, node_micro: list[int], sources: tuple[Source, ...], g: Geometry) -> int:
+    """The earliest offset at which all sources can be present; fixes the arrival of feeds used for the first time."""
+    nodes = [(chain.micros[node_micro[s.index]].offset, s.via) for s in sources if isinstance(s, FromNode)]
+    feeds = [s for s in sources if isinstance(s, FromFeed)]
+    earliest = max((o + (g.alu if via is None else g.exit) for o, via in nodes), default=0)
+    for offset in range(earliest, earliest + 64):
+        if all(_steps(offset - o, via, g) is not None for o, via in nodes) and all(
+            _feed_fits(task, chain, s, offset, g) for s in feeds
+        ):
+            for s in feeds:
+                chain.arrival[s.index] = offset - (g.distribute if s.swapped else 0)
+            return offset
+    raise ValueError(f"task {task.label}: operands of {sources} cannot be aligned")
+
+
+def _feed_fits(task: Task, chain: Chain, source: FromFeed, offset: int, g: Geometry) -> bool:
+    arrival = offset - (g.distribute if source.swapped else 0)
+    if source.index in chain.arrival:
+        return chain.arrival[source.index] == arrival
+    tile = task.feeds[source.index].tile
+    busy = g.interval_f16 if tile.type is Type.F16 else 1
+    period = chain.interval if task.rows > 1 else 1 << 20
+    for other, when in chain.arrival.items():
+        t = task.feeds[other].tile
+        if (t.side, t.plane) == (tile.side, tile.plane):
+            gap = (arrival - when) % period
+            if gap < busy or period - gap < busy:
+                return False
+    return True
+
+
+def _copy(chain: Chain, index: int, g: Geometry) -> Micro:
+    source = chain.micros[index]
+    return Micro(
+        op="mov", offset=source.offset + g.alu, sources=(FromMicro(index),), integer=source.integer
+    )
+
+
+def _bring(chain: Chain, node_micro: list[int], source: Source, offset: int, g: Geometry) -> MicroSource:
+    """Make `source` present at `offset`, adding copies as needed."""
+    if not isinstance(source, FromNode):
+        return source
+    index = node_micro[source.index]
+    bridge = _steps(offset - chain.micros[index].offset, source.via, g)
+    assert bridge is not None
+    copies, through = bridge
+    for _ in range(copies):
+        chain.micros.append(_copy(chain, index, g))
+        index = len(chain.micros) - 1
+    if not through:
+        return FromMicro(index)
+    micro = chain.micros[index]
+    wanted = source.via if source.via is not None else (Type.I32 if micro.integer else Type.F32)
+    if micro.output >= 0 or (micro.via is not None and micro.via is not wanted):
+        raise ValueError("two streams from one operation")
+    micro.via = wanted
+    return FromMicro(index, wanted)

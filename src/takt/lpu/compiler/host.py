@@ -1,0 +1,56 @@
+"""The host's side of a step: the few descriptor vectors that say which token at which position.
+
+Everything else of a step happens on the chip. Addresses are u16 values in every lane of two byte streams.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from takt.lpu.compiler.image import store
+from takt.lpu.compiler.ir import Buffer
+from takt.lpu.compiler.lanes import rope_rows
+from takt.lpu.compiler.lower import Layout
+from takt.lpu.machine import Memory
+from takt.models import rope_frequencies
+
+
+def write_step(layout: Layout, memory: Memory, token: int, position: int) -> None:
+    """Write the descriptors of one decode step: `token` at `position` (both counted from 0)."""
+    lanes = layout.image.g.lanes
+    inputs = layout.inputs
+    block, lane = divmod(position, lanes)
+    _lookup(memory, inputs, "token", layout.embed[0], token, lanes)
+    if layout.position:
+        _address(memory, inputs["position"], np.array([position]), lanes)
+    if "rope_cos" in inputs:
+        cos, sin = rope_rows(layout.shape, lanes, np.array([position]), rope_frequencies(layout.shape))
+        store(memory, inputs["rope_cos"], cos)
+        store(memory, inputs["rope_sin"], sin)
+    here = np.zeros((1, lanes), np.uint8)
+    here[0, lane] = 1
+    store(memory, inputs["lane"], here)
+    turn = (np.arange(lanes) - lane) % lanes
+    store(memory, inputs["rotate"], turn.astype("<u2")[None])
+    spare = layout.n_blocks * lanes // 16
+    rows = np.full(16, spare)
+    rows[position % 16] = position // 16
+    _address(memory, inputs["cache_row"], rows, lanes)
+    where = np.arange(layout.n_blocks * lanes).reshape(layout.n_blocks, lanes)
+    for window in {w or 0 for w in layout.shape.windows}:
+        seen = (where < position) & ((where > position - window) if window else True)
+        store(memory, inputs[f"mask{window}"], seen.astype(np.uint8))
+
+
+def _address(memory: Memory, buffer: Buffer, words: np.ndarray, lanes: int) -> None:
+    store(memory, buffer, np.repeat(words.astype("<u2")[:, None], lanes, axis=1))
+
+
+def _lookup(memory: Memory, inputs: dict[str, Buffer], name: str, shards: list[Buffer], row: int, lanes: int) -> None:
+    """Address of a table row in the shard that has it; the other shards read their word of zeros."""
+    first = 0
+    for i, shard in enumerate(shards):
+        inside = first <= row < first + shard.rows
+        word = row - first if inside else shard.rows
+        _address(memory, inputs[f"{name}{i}"], np.array([word]), lanes)
+        first += shard.rows

@@ -1,0 +1,247 @@
+"""The place pass: where everything that outlives a program lies in SRAM, and the bytes of it.
+
+Inner slices of each hemisphere ("work") hold intermediate results, inputs, tables and outputs; the others ("banks" of
+16 slices, one per weight stream) hold weight tiles and the key and value caches, so that a tile's columns can stream
+out in parallel. All programs of a model share one image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from takt.errors import CapacityError
+from takt.lpu.compiler.geometry import Geometry
+from takt.lpu.compiler.ir import EAST, WEST, Buffer, Tile
+from takt.lpu.compiler.lanes import Lanes
+from takt.lpu.compiler.matrices import Matrix
+from takt.lpu.isa.table import Type
+from takt.lpu.machine import Memory
+from takt.models import Model
+
+_WORK_HOPS = 3  # hop groups (of 4 slices) a side kept for work; the rest are weight banks
+_INPUT_HOP = 1
+
+
+@dataclass(slots=True)
+class Image:
+    """Placement in progress and its result. Words are handed out from the bottom of each slice; word 0 stays zero."""
+
+    g: Geometry
+    next_word: list[int]
+    work: dict[int, tuple[int, ...]]
+    banks: dict[int, list[tuple[int, ...]]]
+    tiles: dict[tuple[str, int, int], Tile] = field(default_factory=dict)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+    contents: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+    matrices: dict[str, Matrix] = field(default_factory=dict)
+    groups_on: list[int] = field(default_factory=lambda: [0, 0])
+    turn: int = 0
+
+    # ------------------------------------------------------------------------------------------------- small buffers
+    def buffer(self, name: str, type_: Type, rows: int, *, side: int | None = None, hop: int | None = None,
+               content: NDArray[np.generic] | None = None) -> Buffer:
+        """A fixed buffer in work slices of one side, its bytes in different slices (of one hop, if given)."""
+        self.turn += 1
+        order = (side,) if side is not None else ((EAST, WEST) if self.turn & 1 else (WEST, EAST))
+        for s in order:
+            pool = [c for c in self.work[s] if hop is None or abs(self.g.slice_x[c]) == hop]
+            chosen = sorted(pool, key=lambda c: (self.next_word[c], (c + self.turn * 5) % 12))[: type_.n_streams]
+            if len(chosen) == type_.n_streams and all(self.next_word[c] + rows <= self.g.words for c in chosen):
+                break
+        else:
+            raise CapacityError(f"no room in SRAM for {name} ({rows} vectors)")
+        bases = []
+        for c in chosen:
+            bases.append(self.next_word[c])
+            self.next_word[c] += rows
+        made = Buffer(name, type_, rows, fixed=True, constant=content is not None,
+                      slices=tuple((c,) for c in chosen), bases=tuple(bases))
+        self.buffers[name] = made
+        if content is not None:
+            self.contents[name] = content
+        return made
+
+    def table(self, name: str, type_: Type, content: NDArray[np.generic]) -> list[Buffer]:
+        """A table looked up by gather, in shards of at most a slice, anywhere there is room on one hop.
+
+        After its last row each shard has a word of zeros, for look-ups of rows that another shard has.
+        """
+        shards: list[Buffer] = []
+        rows = len(content)
+        start = 0
+        need = type_.n_streams
+        while start < rows:
+            best: tuple[int, tuple[int, ...]] | None = None
+            for side in (EAST, WEST):
+                for hop in range(2, self.g.x_sxm):
+                    pool = [c for c in range(side * self.g.n_side, (side + 1) * self.g.n_side)
+                            if abs(self.g.slice_x[c]) == hop]
+                    pool = sorted(pool, key=lambda c: self.next_word[c])[:need]
+                    if len(pool) < need:
+                        continue
+                    room = self.g.words - 1 - max(self.next_word[c] for c in pool) - (2048 if hop <= _WORK_HOPS else 0)
+                    if best is None or min(room, rows - start) > best[0]:
+                        best = (min(room, rows - start), tuple(pool))
+            if best is None or best[0] <= 0:
+                raise CapacityError(f"no room in SRAM for {name} ({rows - start} of {rows} rows left)")
+            take, chosen = best
+            base = max(self.next_word[c] for c in chosen)
+            for c in chosen:
+                self.next_word[c] = base + take + 1
+            shard = Buffer(f"{name}.{len(shards)}", type_, take, fixed=True, constant=True,
+                           slices=tuple((c,) for c in chosen), bases=(base,) * need)
+            self.buffers[shard.name] = shard
+            self.contents[shard.name] = content[start : start + take]
+            shards.append(shard)
+            start += take
+        return shards
+
+    # ------------------------------------------------------------------------------------------------------ tiles
+    def columns(self, side: int, type_: Type, words: int, what: str) -> tuple[tuple[int, ...], int]:
+        """Slices (16 per byte of `type_`) with `words` free words at a common base, on one side."""
+        need = 1 if type_ is Type.I8 else 2
+        banks = self.banks[side]
+        best: tuple[int, tuple[int, ...]] | None = None
+        for i in range(0, len(banks) - need + 1, need):
+            slices = tuple(s for bank in banks[i : i + need] for s in bank)
+            base = max(self.next_word[s] for s in slices)
+            if best is None or base < best[0]:
+                best = (base, slices)
+        if best is None or best[0] + words > self.g.words:
+            raise CapacityError(f"no room in SRAM for {what}: the {('west', 'east')[side]} weight slices are full")
+        base, slices = best
+        for s in slices:
+            self.next_word[s] = base + words
+        return slices, base
+
+    def add_matrix(self, matrix: Matrix, type_: Type, side: int | None = None) -> None:
+        """Place the tiles of a matrix; output chunks go to the side with fewer columns so far."""
+        self.matrices[matrix.key] = matrix
+        for out_chunk in range(len(matrix.out)):
+            where = side if side is not None else int(self.groups_on[EAST] < self.groups_on[WEST])
+            groups = matrix.n_groups(out_chunk)
+            for in_chunk in range(len(matrix.into)):
+                slices, base = self.columns(where, type_, groups, matrix.key)
+                self.groups_on[where] += groups
+                self.tiles[matrix.key, out_chunk, in_chunk] = Tile(
+                    f"{matrix.key}[{out_chunk},{in_chunk}]", type_, where, groups, slices=slices, base=base,
+                    matrix=matrix.key, out_chunk=out_chunk, in_chunk=in_chunk,
+                )
+
+    def cache(self, name: str, rows: int, side: int) -> Buffer:
+        """An f16 buffer whose row r lies in slice r mod 16 of each byte's bank: readable as MXM columns. One spare word."""
+        words = -(-rows // 16) + 1
+        slices, base = self.columns(side, Type.F16, words, name)
+        half = len(slices) // 2
+        made = Buffer(name, Type.F16, rows, fixed=True, interleaved=True, slices=(slices[:half], slices[half:]),
+                      bases=(base, base))
+        self.buffers[name] = made
+        return made
+
+    def ones(self, side: int) -> Tile:
+        """The all-ones f16 tile of a side: sums lanes into every lane."""
+        key = ("ones", side, 0)
+        if key not in self.tiles:
+            slices, base = self.columns(side, Type.F16, 1, "ones")
+            self.tiles[key] = Tile(f"ones.{side}", Type.F16, side, self.g.columns // 16, uniform=True, slices=slices,
+                                   base=base)
+        return self.tiles[key]
+
+    # -------------------------------------------------------------------------------------------------------- bytes
+    def write(self, memory: Memory, model: Model) -> None:
+        """Put every constant into memory."""
+        for name, content in self.contents.items():
+            store(memory, self.buffers[name], np.asarray(content))
+        for tile in self.tiles.values():
+            if tile.uniform:
+                half = len(tile.slices) // 2
+                memory.data[list(tile.slices[half:]), tile.base] = 0x3C  # 1.0 in f16 is 0x3C00
+        for key, matrix in self.matrices.items():
+            folded = matrix.folded(model)
+            for (owner, o, i), tile in self.tiles.items():
+                if owner == key:
+                    _store_tile(memory, tile, matrix.block(folded, o, i, self.g.lanes))
+
+    def constant_ranges(self) -> NDArray[np.int64]:
+        """(slice, first word, end word) of everything no program writes."""
+        rows = []
+        for tile in self.tiles.values():
+            words = 1 if tile.uniform else tile.n_groups
+            rows += [(s, tile.base, tile.base + words) for s in tile.slices]
+        for buffer in self.buffers.values():
+            if buffer.constant:
+                rows += [(s, b, b + buffer.rows) for (s,), b in zip(buffer.slices, buffer.bases, strict=True)]
+        return np.array(sorted(rows), np.int64).reshape(-1, 3)
+
+
+def new_image(g: Geometry) -> Image:
+    """An empty image for a chip: work slices inside, weight banks of 16 slices outside."""
+    work: dict[int, tuple[int, ...]] = {}
+    banks: dict[int, list[tuple[int, ...]]] = {}
+    for side in (WEST, EAST):
+        mine = [side * g.n_side + m for m in range(g.n_side)]
+        outer = [s for s in mine if abs(g.slice_x[s]) > _WORK_HOPS]
+        n_banks = len(outer) // (2 * g.per_group) * 2
+        outer = outer[len(outer) - n_banks * g.per_group :]
+        banks[side] = [tuple(outer[i : i + g.per_group]) for i in range(0, len(outer), g.per_group)]
+        taken = set(outer)
+        work[side] = tuple(s for s in mine if s not in taken)[:12]
+    return Image(g=g, next_word=[1] * (2 * g.n_side), work=work, banks=banks)
+
+
+def store(memory: Memory, buffer: Buffer, rows: NDArray[np.generic], first: int = 0) -> None:
+    """Write rows [n, 320] of the buffer's type into memory."""
+    raw = to_bytes(rows, buffer.type)
+    for byte in range(buffer.type.n_streams):
+        for r in range(len(rows)):
+            s, word = buffer.location(byte, first + r)
+            memory.data[s, word] = raw[r, byte]
+
+
+def fetch(memory: Memory, buffer: Buffer) -> NDArray[np.generic]:
+    """Read a buffer back as [rows, 320] of its type."""
+    raw = np.zeros((buffer.rows, buffer.type.n_streams, memory.data.shape[2]), np.uint8)
+    for byte in range(buffer.type.n_streams):
+        for r in range(buffer.rows):
+            s, word = buffer.location(byte, r)
+            raw[r, byte] = memory.data[s, word]
+    return np.ascontiguousarray(raw.transpose(0, 2, 1)).view(_NUMPY[buffer.type])[..., 0]
+
+
+_NUMPY = {
+    Type.F32: np.dtype("<f4"), Type.I32: np.dtype("<i4"), Type.F16: np.dtype("<f2"),
+    Type.I8: np.dtype("i1"), Type.U8: np.dtype("u1"),
+}
+
+
+def to_bytes(rows: NDArray[np.generic], type_: Type) -> NDArray[np.uint8]:
+    """[n, 320] values → [n, bytes, 320]. A u16 array passes as f16 (address maps)."""
+    if rows.dtype.itemsize != type_.n_streams:
+        rows = rows.astype(_NUMPY[type_])
+    raw = np.ascontiguousarray(rows).view(np.uint8).reshape(*rows.shape, type_.n_streams)
+    return raw.transpose(0, 2, 1)
+
+
+def _store_tile(memory: Memory, tile: Tile, block: NDArray[np.float32]) -> None:
+    """block [column, row] → column 16 g + s to slice s, word base + g (f16: low bytes first 16 slices, then high)."""
+    half = block.clip(-65504, 65504).astype("<f2")
+    raw = half.view(np.uint8).reshape(*half.shape, 2)
+    for g in range(tile.n_groups):
+        for s in range(16):
+            memory.data[tile.slices[s], tile.base + g] = raw[16 * g + s, :, 0]
+            memory.data[tile.slices[16 + s], tile.base + g] = raw[16 * g + s, :, 1]
+
+
+def used_words(image: Image) -> int:
+    """Words in use in the whole image, for the SRAM figure."""
+    return sum(n - 1 for n in image.next_word)
+
+
+def lanes_of(dims: Lanes, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A vector over dimensions laid on lanes, [chunks, 320], zero where no dimension lies."""
+    out = np.zeros(dims.shape, np.float32)
+    out[dims >= 0] = values[dims[dims >= 0]]
+    return out

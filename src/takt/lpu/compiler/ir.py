@@ -1,0 +1,197 @@
+"""The compiler's own form of a program: buffers, tiles and rigid tasks, before they have a time.
+
+A `Task` is a rigid pattern MEM → (MXM) → VXM → MEM over `rows` vectors: once its first cycle is chosen every other cycle
+follows, because streams do not wait. Values rest in SRAM buffers between tasks, so tasks can be placed freely as soon
+as their inputs are written. This module knows shapes and dependences only; `schedule` gives times and streams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from takt.lpu.isa.table import Type
+
+WEST, EAST = 0, 1
+
+
+@dataclass(slots=True, eq=False)
+class Buffer:
+    """`rows` vectors of `type` in SRAM. Byte i of row r lies in slice `slices[i][r % k]`, word `bases[i] + r // k`.
+
+    `slices` is empty until placed: fixed buffers (inputs, tables, caches, outputs) by `place`, temporaries by
+    `schedule`. `written` holds, per byte stream, the dispatch cycle of the write of row 0 and `interval` the cycles
+    between rows; `ideal` is the cycle it would be ready on a machine without resource limits.
+    """
+
+    name: str
+    type: Type
+    rows: int = 1
+    fixed: bool = False
+    constant: bool = False
+    interleaved: bool = False  # rows spread over 16 slices of one side, so that they can be loaded as MXM columns
+    side: int = -1  # required side, −1 any
+    first_column: int = 0  # interleaved: MXM column of row 0
+    slices: tuple[tuple[int, ...], ...] = ()
+    bases: tuple[int, ...] = ()
+    written: tuple[int, ...] = ()
+    interval: int = 1
+    last_read: int = 0
+    n_readers: int = 0
+    ideal: int = 0
+
+    def location(self, byte: int, row: int) -> tuple[int, int]:
+        """(slice, word) of one byte-vector."""
+        k = len(self.slices[byte])
+        return self.slices[byte][row % k], self.bases[byte] + row // k
+
+
+@dataclass(slots=True, eq=False)
+class Tile:
+    """A 320 × 320 (or narrower) weight tile: where its columns come from and where it must be loaded.
+
+    Column group g, stream i is read from slice `slices[i]`, word `base + g` (`base` only if `uniform`: the same word
+    for every group). f16 tiles have 32 streams (low bytes first), i8 tiles 16.
+    """
+
+    name: str
+    type: Type
+    side: int
+    n_groups: int
+    plane: int = -1  # i8 only: plane within the side, 0 or 1
+    uniform: bool = False
+    slices: tuple[int, ...] = ()
+    base: int = 0
+    first_group: int = 0
+    sources: tuple[Buffer, ...] = ()  # buffers that must be written before it is loaded
+    matrix: str = ""  # constant tiles: key of the matrix, with block indices below
+    out_chunk: int = 0
+    in_chunk: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Feed:
+    """One pass of a buffer's rows through a tile. `group` names the accumulation it belongs to."""
+
+    tile: Tile
+    source: Buffer
+    group: "Accumulator"
+    row: int = 0
+    add: bool = False
+    last: bool = True
+    swap: bool = False  # also deliver a copy with neighbouring lanes swapped (SXM distribute)
+
+
+@dataclass(slots=True, eq=False)
+class Accumulator:
+    """`rows` accumulator entries of one plane; `entry` and times are filled in by `schedule`."""
+
+    rows: int
+    entry: int = -1
+    last_time: int = -1
+    ideal: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FromFeed:
+    """The emitted result of feed `index` of the task."""
+
+    index: int
+    swapped: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FromBuffer:
+    """Rows of a buffer arriving from SRAM; `row` is the first; `fixed_row` reads the same row for every row."""
+
+    buffer: Buffer
+    row: int = 0
+    fixed_row: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FromGather:
+    """One row of a table, its word given by a map buffer (u16 in each superlane). The table's bytes share a hop."""
+
+    table: Buffer
+    maps: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class FromNode:
+    """The result of node `index`; with `via`, through a stream in that type (rounding on the way)."""
+
+    index: int
+    via: Type | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """An immediate f32 or i32."""
+
+    value: float
+    integer: bool = False
+
+
+Source = FromFeed | FromBuffer | FromGather | FromNode | Constant
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One VXM operation."""
+
+    op: str
+    sources: tuple[Source, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """A rigid pattern; see the module docstring. `outputs` are (node index, buffer, first row)."""
+
+    label: str
+    layer: int
+    rows: int = 1
+    feeds: list[Feed] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    outputs: list[tuple[int, Buffer, int]] = field(default_factory=list)
+    sxm: "Append | None" = None
+
+    # building helpers ------------------------------------------------------------------------------------------
+    def feed(self, tile: Tile, source: Buffer, group: Accumulator, *, row: int = 0, add: bool = False,
+             last: bool = True, swap: bool = False) -> FromFeed:
+        self.feeds.append(Feed(tile, source, group, row, add, last, swap))
+        return FromFeed(len(self.feeds) - 1)
+
+    def op(self, name: str, *sources: Source | float) -> FromNode:
+        fixed = tuple(Constant(s) if isinstance(s, float) else s for s in sources)
+        self.nodes.append(Node(name, fixed))
+        return FromNode(len(self.nodes) - 1)
+
+    def out(self, node: FromNode, buffer: Buffer, row: int = 0) -> None:
+        self.outputs.append((node.index, buffer, row))
+
+
+@dataclass(slots=True, eq=False)
+class Append:
+    """SXM work of the decode step: put one position into the caches.
+
+    `kind` "rotate": permute `source` by the map buffer into `target`. `kind` "lane": for every column d of the
+    transposed value tile, lane ← source lane (rotated by −d) where `mask` is set. `kind` "scatter": store `source` as
+    a row of an interleaved cache through `maps`.
+    """
+
+    kind: str
+    source: Buffer
+    target: Buffer
+    maps: Buffer | None = None
+    mask: Buffer | None = None
+    columns: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """Everything `lower` decides: tasks in dependence order, and the buffers and tiles they touch."""
+
+    name: str
+    tasks: list[Task] = field(default_factory=list)
+    inputs: dict[str, Buffer] = field(default_factory=dict)  # written by the host before a step
+    outputs: dict[str, Buffer] = field(default_factory=dict)  # read by the host after it

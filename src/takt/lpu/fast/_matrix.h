@@ -1,0 +1,216 @@
+/* The MXM: tiles times activations, to the bit of docs/numerics.md.
+
+   f16: a sum of 320 exact products, computed in doubles, is off by less than 384 · 2⁻⁵³ · Σ|x| · max|w|. When both ends
+   of that interval round to the same f32, so does the exact sum, rounding being monotone; otherwise the sum is done
+   again in 128-bit fixed point (products are multiples of 2⁻⁴⁸, the sum stays below 2⁴¹). The result therefore depends
+   neither on the order of additions nor on the processor nor on the number of threads. */
+#ifndef TAKT_MATRIX_H
+#define TAKT_MATRIX_H
+
+#include "_lanes.h"
+#include "_pool.h"
+
+#ifdef TAKT_X86
+#include <immintrin.h>
+#define TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
+#define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#endif
+
+#define MAX_ROWS 24 /* as codes.MAX_ROWS */
+#define CHUNK 16 /* columns that a thread takes at a time */
+
+typedef struct {
+    const byte *low[4], *high[4], *next_low[4], *next_high[4];
+} Group;
+
+typedef struct {
+    const Column *columns;
+    int n_columns, rows, n_blocks;
+    int blocks[N_BLOCKS];       /* first lane of each block that has a non-zero activation */
+    double *x;                  /* rows × LANES, blocks packed together */
+    int16_t *x8;
+    double magnitude[MAX_ROWS]; /* Σ|x| of each row */
+    byte spoiled[MAX_ROWS];     /* an activation is inf or NaN */
+    const uint64_t *activations;
+    uint32_t *out;
+} Job;
+
+typedef void (*FourFn)(const Group *, const Job *, double *);
+typedef int32_t (*DotI8Fn)(const byte *restrict, const int16_t *restrict);
+typedef byte (*TopFn)(const byte *);
+
+#define NAME(x) x##_plain
+#define TARGET
+#include "_dots.h"
+#undef NAME
+#undef TARGET
+
+#ifdef TAKT_X86
+#define NAME(x) x##_avx2
+#define TARGET TARGET_AVX2
+#define TAKT_AVX2
+#include "_dots.h"
+#undef TAKT_AVX2
+#undef NAME
+#undef TARGET
+#define NAME(x) x##_avx512
+#define TARGET TARGET_AVX512
+#define TAKT_AVX512
+#include "_dots.h"
+#undef TAKT_AVX512
+#undef NAME
+#undef TARGET
+#endif
+
+static int kernel_level;
+static FourFn four = four_plain;
+static DotI8Fn dot_i8 = dot_i8_plain;
+static TopFn top_of = top_plain;
+
+/* 0 plain, 1 AVX2, 2 AVX-512: the best that the processor has and that is allowed. */
+static int choose_kernels(int at_most) {
+    kernel_level = 0, four = four_plain, dot_i8 = dot_i8_plain, top_of = top_plain;
+#ifdef TAKT_X86
+    __builtin_cpu_init();
+    if (at_most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        kernel_level = 1, four = four_avx2, dot_i8 = dot_i8_avx2, top_of = top_avx2;
+    if (at_most >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        kernel_level = 2, four = four_avx512, dot_i8 = dot_i8_avx512, top_of = top_avx512;
+#endif
+    (void)at_most;
+    return kernel_level;
+}
+
+/* A finite f16 as a multiple of 2⁻²⁴. */
+INLINE int64_t fixed_f16(const byte *low, const byte *high, int l) {
+    int bits_ = low[l] | high[l] << 8, exponent = bits_ >> 10 & 31;
+    int64_t magnitude = exponent ? (int64_t)((bits_ & 0x3ff) | 0x400) << (exponent - 1) : bits_ & 0x3ff;
+    return bits_ & 0x8000 ? -magnitude : magnitude;
+}
+
+static __attribute__((noinline)) float exact_sum(const Column *column, const byte *x_low, const byte *x_high) {
+    const byte *low = (const byte *)column->low, *high = (const byte *)column->high;
+    __int128 sum = 0;
+    for (int l = 0; l < LANES; l++) {
+        if (!((low[l] | high[l]) && (x_low[l] | x_high[l]))) continue;
+        sum += (__int128)fixed_f16(low, high, l) * fixed_f16(x_low, x_high, l);
+    }
+    return (float)sum * 0x1p-48f; /* the conversion rounds once, to nearest even; the scaling is exact */
+}
+
+/* An upper bound of |w| over a column: 0 if it is all zero, infinity if there is an inf or NaN. */
+INLINE double bound_of(const Column *column) {
+    byte top = column->top != UNKNOWN ? column->top : top_of((const byte *)column->high);
+    if (top >= 0x7c) return INFINITY;
+    if (top > 0) return (double)from_f16((uint32_t)top << 8 | 0xff);
+    const byte *low = (const byte *)column->low;
+    byte any = 0;
+    EACH_LANE any |= low[l];
+    return any * 0x1p-24; /* no byte is above the union of all bits */
+}
+
+INLINE uint32_t rounded(const Job *job, const Column *column, int row, double bound, double sum) {
+    if (job->spoiled[row] || bound == INFINITY) return NAN_F32;
+    double error = 384 * 0x1p-53 * job->magnitude[row] * bound;
+    float below = (float)(sum - error), above = (float)(sum + error);
+    if (below == above) return bits(above);
+    const uint64_t *x = job->activations + 2 * row;
+    return bits(exact_sum(column, (const byte *)x[0], (const byte *)x[1]));
+}
+
+static void columns_f16(const Job *job, int first, int end) {
+    double sums[4 * MAX_ROWS];
+    for (int i = first; i < end; i += 4) {
+        Group group;
+        double bounds[4];
+        for (int c = 0; c < 4; c++) {
+            const Column *column = job->columns + (i + c < end ? i + c : end - 1);
+            const Column *next = job->columns + (i + c + 4 < job->n_columns ? i + c + 4 : job->n_columns - 1);
+            group.low[c] = (const byte *)column->low, group.high[c] = (const byte *)column->high;
+            group.next_low[c] = (const byte *)next->low, group.next_high[c] = (const byte *)next->high;
+            bounds[c] = bound_of(column);
+        }
+        four(&group, job, sums);
+        for (int c = 0; c < 4 && i + c < end; c++)
+            for (int row = 0; row < job->rows; row++) {
+                const Column *column = job->columns + i + c;
+                job->out[row * LANES + column->n] = rounded(job, column, row, bounds[c], sums[4 * row + c]);
+            }
+    }
+}
+
+static void columns_i8(const Job *job, int first, int end) {
+    for (int i = first; i < end; i++)
+        for (int row = 0; row < job->rows; row++) {
+            const Column *column = job->columns + i;
+            job->out[row * LANES + column->n] =
+                (uint32_t)dot_i8((const byte *)column->low, job->x8 + row * LANES);
+        }
+}
+
+static void f16_chunk(void *job, int chunk) {
+    const Job *j = job;
+    int first = chunk * CHUNK, end = first + CHUNK;
+    columns_f16(j, first, end < j->n_columns ? end : j->n_columns);
+}
+
+static void i8_chunk(void *job, int chunk) {
+    const Job *j = job;
+    int first = chunk * CHUNK, end = first + CHUNK;
+    columns_i8(j, first, end < j->n_columns ? end : j->n_columns);
+}
+
+/* Activations as doubles, without the blocks that are zero in every row. */
+INLINE void prepare_f16(Job *job) {
+    float x[MAX_ROWS][LANES];
+    job->n_blocks = 0;
+    for (int r = 0; r < job->rows; r++) {
+        const byte *low = (const byte *)job->activations[2 * r], *high = (const byte *)job->activations[2 * r + 1];
+        byte spoiled = 0;
+        EACH_LANE x[r][l] = from_f16((uint32_t)low[l] | (uint32_t)high[l] << 8);
+        EACH_LANE spoiled |= (high[l] & 0x7c) == 0x7c;
+        job->spoiled[r] = spoiled;
+        job->magnitude[r] = 0;
+    }
+    for (int lane = 0; lane < LANES; lane += BLOCK) {
+        uint32_t any = 0;
+        for (int r = 0; r < job->rows; r++)
+            for (int l = 0; l < BLOCK; l++) any |= bits(x[r][lane + l]) << 1;
+        if (!any) continue;
+        for (int r = 0; r < job->rows; r++) {
+            double magnitude = 0, *to = job->x + r * LANES + job->n_blocks * BLOCK;
+            for (int l = 0; l < BLOCK; l++) to[l] = x[r][lane + l];
+            for (int l = 0; l < BLOCK; l++) magnitude += fabs(to[l]); /* exact: multiples of 2⁻²⁴ below 2²⁵ */
+            job->magnitude[r] += magnitude;
+        }
+        job->blocks[job->n_blocks++] = lane;
+    }
+}
+
+/* n: activation vectors; imm: tile; args: their byte rows. Result: n × LANES values. */
+INLINE void matrix(const Tape *tape, const Op *op, const uint64_t *args) {
+    double x[MAX_ROWS * LANES];
+    int16_t x8[MAX_ROWS * LANES];
+    Job job;
+    int is_f16 = op->code == MATRIX_F16;
+    job.columns = tape->columns + tape->tiles[op->imm];
+    job.n_columns = (int)(tape->tiles[op->imm + 1] - tape->tiles[op->imm]);
+    job.rows = op->n, job.activations = args, job.out = (uint32_t *)op->out, job.x = x, job.x8 = x8;
+    job.n_blocks = N_BLOCKS;
+    if (is_f16) prepare_f16(&job);
+    else
+        for (int r = 0; r < job.rows; r++) EACH_LANE x8[r * LANES + l] = (int8_t)((const byte *)args[r])[l];
+    if (job.n_columns < LANES) /* columns that are all zero are not in the tile */
+        for (int r = 0; r < job.rows; r++) {
+            uint32_t value = is_f16 && job.spoiled[r] ? NAN_F32 : 0;
+            EACH_LANE job.out[r * LANES + l] = value;
+        }
+    int chunks = (job.n_columns + CHUNK - 1) / CHUNK;
+    int64_t work = (int64_t)job.n_columns * job.n_blocks * job.rows;
+    if (tape->threads > 1 && work >= 64 * N_BLOCKS) run_chunks(is_f16 ? f16_chunk : i8_chunk, &job, chunks);
+    else if (is_f16) columns_f16(&job, 0, job.n_columns);
+    else columns_i8(&job, 0, job.n_columns);
+}
+
+#endif

@@ -1,0 +1,164 @@
+"""The fast engine: proves a program's time once, then computes what it does to memory at native speed.
+
+`prepare` checks the program and lifts it to a tape with pointers; `run` is one call into C. It gives the same bits in
+memory, the same cycles and the same activity as the reference engine.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from takt.chips import Chip
+from takt.errors import UnsupportedError, UsageError
+from takt.lpu.fast import _kernels
+from takt.lpu.fast.codes import COLUMN_DTYPE, FAULTS, LANES, OP_DTYPE, SUPERLANES, UNKNOWN_TOP, WORD_BYTES, Code
+from takt.lpu.fast.lift import Lifted, lift
+from takt.lpu.fast.tape import OFFSET_BITS
+from takt.lpu.isa.program import Program, queues
+from takt.lpu.machine.checker import prove
+from takt.lpu.machine.faults import machine_fault
+from takt.lpu.machine.state import Activity, Memory, RunResult
+
+Ints = NDArray[np.int64]
+
+_CACHE_LINE = 64
+_MOST_THREADS = 64
+_OFFSET_MASK = (1 << OFFSET_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A program ready to run on one engine's memory: result known, operations resolved to addresses.
+
+    It holds on to the memory that its operations point into. `host_bytes` is what it adds to the host's memory.
+    """
+
+    program: Program
+    result: RunResult
+    ops: NDArray[np.void]
+    args: NDArray[np.uint64]
+    columns: NDArray[np.void]
+    tiles: Ints
+    issue: NDArray[np.int32]  # of every operation, as (cycle, queue, row of the program)
+    arena: NDArray[np.uint8]
+    memory: Memory
+
+    @property
+    def n_ops(self) -> int:
+        """Operations of the tape."""
+        return len(self.ops)
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes of tape and working vectors; weights are used where they lie in the chip's memory."""
+        parts = (self.ops, self.args, self.columns, self.tiles, self.issue, self.arena)
+        return sum(part.nbytes for part in parts)
+
+
+class FastEngine:
+    """Runs prepared programs on one chip's memory.
+
+    As on the machine, a run starts with empty streams, zero weights and zero accumulators. Words that a program
+    declares constant must be in memory before `prepare` and stay as they are while what it returned is in use.
+    """
+
+    def __init__(self, chip: Chip, memory: Memory, *, threads: int | None = None) -> None:
+        """`threads`: None takes TAKT_THREADS or the number of processors. The bits do not depend on it."""
+        if (chip.lanes, chip.core.superlanes) != (LANES, SUPERLANES):
+            raise UnsupportedError(f"the fast engine is built for {LANES} lanes in {SUPERLANES} superlanes")
+        self.chip = chip
+        self.memory = memory
+        self.threads = _threads() if threads is None else threads
+
+    def prepare(self, program: Program) -> Prepared:
+        """Prove the program free of hazards and make it ready. MachineFault for the first broken law."""
+        if program.chip_id != self.chip.id:
+            raise UsageError(f"program is for chip {program.chip_id}, not {self.chip.id}")
+        report = prove(program, self.chip)
+        lifted = lift(program, self.chip)
+        return self._resolve(program, lifted, report.cycles, report.activity)
+
+    def run(self, prepared: Prepared) -> RunResult:
+        """Carry out a prepared program; memory is changed in place.
+
+        MachineFault for what only data can break (addresses of gather and scatter, maps of permute); memory is then as
+        it was in that cycle.
+        """
+        if prepared.memory is not self.memory:
+            raise UsageError("the program was prepared for another memory")
+        kind, at = _kernels.run(
+            prepared.ops,
+            prepared.args,
+            prepared.columns,
+            prepared.tiles,
+            prepared.n_ops,
+            self.chip.mem.words_per_slice,
+            self.threads,
+        )
+        if kind:
+            cycle, queue, row = prepared.issue[at].tolist()
+            raise machine_fault(
+                prepared.program,
+                queues(self.chip),
+                cycle=cycle,
+                queue=queue,
+                index=row,
+                kind=FAULTS[kind],
+                why="found in the data of this run",
+            )
+        return prepared.result
+
+    def _resolve(self, program: Program, lifted: Lifted, cycles: int, activity: Activity) -> Prepared:
+        """References to addresses."""
+        placed, issues = lifted.placed, lifted.issues
+        arena = _aligned(placed.arena_bytes)
+        constants = arena[: len(lifted.constants) * WORD_BYTES].view(np.uint32).reshape(-1, LANES)
+        constants[:] = lifted.constants[:, np.newaxis]
+        base = placed.offset + arena.ctypes.data
+
+        def address(references: Ints) -> NDArray[np.uint64]:
+            value = np.maximum(references, 0)
+            inside = base[value >> OFFSET_BITS] + (value & _OFFSET_MASK)
+            return np.where(references < 0, self.memory.data.ctypes.data - 1 - references, inside).astype(np.uint64)
+
+        source = placed.ops
+        ops = np.zeros(len(source), OP_DTYPE)
+        ops["code"], ops["n"], ops["imm"] = source.code, source.n, source.imm
+        ops["args"] = np.cumsum(source.n_args) - source.n_args
+        made = np.where(source.value >= 0, source.value << OFFSET_BITS, np.where(source.code == Code.WRITE, source.target, 0))
+        ops["out"] = address(made)
+        _, at = source.uses()
+        columns, tiles = self._columns(program, lifted, address)
+        issue = source.issue
+        return Prepared(
+            program=program,
+            result=RunResult(cycles=cycles, activity=activity),
+            ops=ops,
+            args=np.append(address(source.args[at]), np.zeros(1, np.uint64)),
+            columns=columns,
+            tiles=tiles,
+            issue=np.stack([issues.time[issue], issues.queue[issue], issues.index[issue]], axis=1).astype(np.int32),
+            arena=arena,
+            memory=self.memory,
+        )
+
+    def _columns(self, program, lifted, address):
+        ...
+
+
+def _threads() -> int:
+    given = os.environ.get("TAKT_THREADS", "")
+    if given and not given.isdecimal():
+        raise UsageError(f"TAKT_THREADS is '{given}', not a number of threads")
+    return min(int(given) if given else os.cpu_count() or 1, _MOST_THREADS)
+
+
+def _aligned(n_bytes: int) -> NDArray[np.uint8]:
+    """Zeros that start on a cache line."""
+    room = np.zeros(n_bytes + _CACHE_LINE, np.uint8)
+    first = -room.ctypes.data % _CACHE_LINE
+    return room[first : first + n_bytes]

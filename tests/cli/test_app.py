@@ -1,0 +1,96 @@
+"""The command line itself: verbs found, errors shown, nothing heavy loaded."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from takt.cli import app, main
+from takt.errors import MachineFault, UsageError
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of one command line."""
+    status = 0
+    try:
+        main(list(arguments))
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 1
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str], arguments: tuple[str]) -> None:
+    status, out, err = run(capsys, *arguments)
+    assert (status, err) == (0, "")
+    for verb in app.VERBS:
+        assert f"  {verb.name} " in out
+        assert verb.summary in out
+
+
+@pytest.mark.parametrize("verb", [verb.name for verb in app.VERBS])
+def test_every_verb_explains_itself_with_an_example(
+    capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    status, out, err = run(capsys, verb, "--help")
+    assert (status, err) == (0, "")
+    assert f"Usage: takt {verb}" in out
+    assert f"\n    takt {verb}" in out or f"Example: takt {verb}" in out
+
+
+def test_a_mistyped_verb_gets_a_near_miss(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "chip")
+    assert (status, out) == (2, "")
+    assert err == "error: no verb 'chip'\nhint: did you mean 'chips'?\n"
+
+
+def test_a_mistyped_option_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "chips", "--jsno")
+    assert (status, out) == (2, "")
+    assert "--jsno" in err
+
+
+@pytest.mark.parametrize(("error", "status"), [(UsageError("no"), 2), (MachineFault("no"), 1)])
+def test_errors_show_no_traceback_unless_asked(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: int,
+) -> None:
+    def fail(arguments: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(app, "_dispatch", fail)
+    assert run(capsys, "chips") == (status, "", "error: no\n")
+    monkeypatch.setenv("TAKT_DEBUG", "1")
+    again, _, err = run(capsys, "chips")
+    assert again == status
+    assert "Traceback" in err
+
+
+def test_a_bad_debug_level_is_the_users_mistake(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAKT_DEBUG", "lots")
+    status, _, err = run(capsys, "chips")
+    assert status == 2
+    assert "TAKT_DEBUG" in err
+
+
+def test_help_and_version_load_nothing_heavy(repository: Path) -> None:
+    script = (
+        "import sys\nfrom takt.cli import main\nmain(['--help'])\nmain(['--version'])\n"
+        "heavy = {'numpy', 'typer', 'rich', 'tokenizers', 'torch', 'huggingface_hub', 'msgspec'}\n"
+        "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(repository / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.strip() == "[]"
