@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional
@@ -424,6 +424,22 @@ def export(folder: Path, model: Decoder, tokenizer: Tokenizer, options: Options)
     )
 
 
+def start_from(folder: Path, model: Decoder, tokenizer: Tokenizer) -> None:
+    """Load an exported directory of the same widths into `model`, whatever its tokenizer.
+
+    A piece that the other tokenizer lacks starts as the mean of the pieces that spell it there.
+    """
+    loaded = load_file(folder / "model.safetensors")
+    weights = {name.removeprefix("model."): tensor.float() for name, tensor in loaded.items()}
+    theirs, rows = Tokenizer.from_file(str(folder / "tokenizer.json")), []
+    for index in range(tokenizer.get_vocab_size()):
+        known = theirs.token_to_id(tokenizer.id_to_token(index))
+        text = tokenizer.decode([index], skip_special_tokens=False)
+        spelled = theirs.encode(text).ids if known is None else [known]
+        rows.append(weights["embed_tokens.weight"][spelled].mean(0))
+    model.load_state_dict(weights | {"embed_tokens.weight": torch.stack(rows)})
+
+
 # ------------------------------------------------------------------------------------ loop
 
 
@@ -580,6 +596,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="checkpoint and tokenizer go here")
     parser.add_argument("--source", type=Path, default=stdlib, help="folder of Python files")
     parser.add_argument("--resume", action="store_true", help="go on from --work's checkpoint")
+    parser.add_argument("--start-from", type=Path, help="exported directory to begin with")
     for field in fields(Options):
         flag, default = "--" + field.name.replace("_", "-"), field.default
         if isinstance(default, bool):
@@ -623,6 +640,8 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     data = prepare(args.source, options, args.work / "tokenizer.json")
     model = Decoder(options)
+    if args.start_from:
+        start_from(args.start_from, model, data.tokenizer)
     run = Run(model=model, optimizer=make_optimizer(model, options))
     if args.resume:
         run.load(args.work / "checkpoint.pt")

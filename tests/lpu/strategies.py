@@ -21,10 +21,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from takt.chips import Chip, load_chip
+from takt.errors import CompileError
 from takt.lpu.isa.program import Program, Queue, make_program, queues, sort_instructions
+from takt.lpu.isa.supply import plan_supply
 from takt.lpu.isa.table import (
     ADD,
     ALU,
+    BY_NAME,
     BY_OP,
     EMIT,
     IMM,
@@ -94,9 +97,10 @@ class _Books:
     planes: defaultdict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     rows: list[tuple[int, str, int, Columns]] = field(default_factory=list)
     journal: list[list[Any]] = field(default_factory=list)
+    is_careless: Callable[[], bool] = lambda: False
 
     def claim(self, taken: list[tuple[int, int]], start: int, end: int) -> None:
-        if any(s <= end and start <= e for s, e in taken):
+        if any(s <= end and start <= e for s, e in taken) and not self.is_careless():
             raise _Stuck
         taken.append((start, end))
         self.journal.append(taken)
@@ -117,9 +121,13 @@ class _Books:
 
 
 class FlowBuilder:
-    """Grows flows backwards into one program. Times are relative; `program` moves them to start near zero."""
+    """Grows flows backwards into one program. Times are relative; `program` moves them to start near zero.
 
-    def __init__(self, chip: Chip, seed: int, *, links: bool = True) -> None:
+    `careless` is the probability with which something that is taken already is used all the same; careless flows are
+    also packed into less time, so that they meet more often.
+    """
+
+    def __init__(self, chip: Chip, seed: int, *, links: bool = True, careless: float = 0.0) -> None:
         self.chip = chip
         self.rng = np.random.default_rng(seed)
         self.links = links
@@ -129,7 +137,8 @@ class FlowBuilder:
         self.by_unit: defaultdict[Unit, list[Queue]] = defaultdict(list)
         for queue in self.queues:
             self.by_unit[queue.unit].append(queue)
-        self.books = _Books()
+        self.books = _Books(is_careless=lambda: careless > 0 and self.chance(careless))
+        self.span_cycles = 6 if careless else 60
         self.count = self.gap = 1
 
     # small helpers
@@ -350,7 +359,7 @@ class FlowBuilder:
             self.gap = int(self.rng.integers(1, 4))
             try:
                 with self.books.attempt():
-                    self.pick(ends)(int(self.rng.integers(60)), depth)
+                    self.pick(ends)(int(self.rng.integers(self.span_cycles)), depth)
                 return True
             except _Stuck:
                 continue
@@ -406,9 +415,11 @@ class FlowBuilder:
         return make_program(self.chip, rows, name=name)
 
 
-def flow_program(chip: Chip, seed: int, n_flows: int, *, links: bool = True, depth: int = 2) -> Program:
-    """A program of up to n_flows flows that breaks no law, with some barriers and epochs."""
-    builder = FlowBuilder(chip, seed, links=links)
+def flow_program(
+    chip: Chip, seed: int, n_flows: int, *, links: bool = True, depth: int = 2, careless: float = 0.0
+) -> Program:
+    """A program of up to n_flows flows that breaks no law unless careless, with some barriers and epochs."""
+    builder = FlowBuilder(chip, seed, links=links, careless=careless)
     for _ in range(n_flows):
         builder.grow(depth=depth)
     return _with_barriers(builder.program(), chip, builder.rng)
@@ -529,13 +540,29 @@ def perturbed(program: Program, chip: Chip, seed: int, n_changes: int) -> Progra
     for _ in range(n_changes):
         if len(rows):
             rows = _change(rows, chip, rng)
+    if n_changes and rng.random() < 0.15:
+        n_slices, words = 2 * chip.mem.slices_per_hemisphere, chip.mem.words_per_slice
+        constant = np.array([(s, words // 2, words) for s in range(n_slices)], np.int64)
+        program = replace(program, constant=constant)
     return replace(program, instructions=sort_instructions(rows))
+
+
+def supplied(program: Program, chip: Chip) -> Program:
+    """The program with fetches for queues that do not fit their buffers, if there is room for them."""
+    n_slices, words = 2 * chip.mem.slices_per_hemisphere, chip.mem.words_per_slice
+    text = [(slice_, words - 16, words) for slice_ in range(n_slices)]
+    try:
+        fed = plan_supply(program, chip, text)
+    except CompileError:
+        return program
+    # As in real programs the text is constant; most of these programs write there, so they mostly drop the promise.
+    return fed if len(program.instructions) % 4 == 0 else replace(fed, constant=program.constant)
 
 
 def _change(rows: np.ndarray, chip: Chip, rng: np.random.Generator) -> np.ndarray:
     i = int(rng.integers(len(rows)))
     row = BY_OP[int(rows["op"][i])]
-    what = int(rng.integers(9))
+    what = int(rng.integers(12))
     streams = [o.column for o in row.operands if o.kind in (Kind.STREAM, Kind.OPERAND) and o.column != "imm"]
     if what <= 1:
         rows["time"][i] = max(0, int(rows["time"][i]) + int(rng.choice((-1, 1, 2))))
@@ -557,7 +584,27 @@ def _change(rows: np.ndarray, chip: Chip, rng: np.random.Generator) -> np.ndarra
         rows["gap"][i] += 1
     elif what == 8:
         rows = np.concatenate((rows, _stray(chip, rng, int(rows["time"].max()) + 1)))
+    elif what == 9:
+        rows = np.concatenate((rows, _rival(rows, chip, rng)))
+    elif what >= 10:
+        results = np.flatnonzero(rows["op"] == BY_NAME["acc"].op)
+        rows["d"][results[:1]] ^= Type.F32 ^ Type.I32
     return rows
+
+
+def _rival(rows: np.ndarray, chip: Chip, rng: np.random.Generator) -> np.ndarray:
+    """A read of another slice that drives the stream and diagonal of one of the reads."""
+    reads = rows[rows["op"] == BY_NAME["read"].op]
+    if not len(reads):
+        return reads
+    all_queues = queues(chip)
+    twin = reads[[int(rng.integers(len(reads)))]]
+    old = all_queues[int(twin["queue"][0])].x
+    number = int(rng.integers(2 * chip.mem.slices_per_hemisphere))
+    hops = all_queues[number].x - old
+    twin["time"] += -hops if int(twin["b"][0]) >> 5 & 1 else hops
+    twin["queue"] = number
+    return twin if twin["time"][0] >= 0 else twin[:0]
 
 
 def _stray(chip: Chip, rng: np.random.Generator, horizon: int) -> np.ndarray:
@@ -595,12 +642,12 @@ def raw_programs(chip: Chip, *, max_instructions: int = 24) -> st.SearchStrategy
 
 
 def flow_programs(
-    chip: Chip, *, max_flows: int = 6, max_changes: int = 0, links: bool = True
+    chip: Chip, *, max_flows: int = 6, max_changes: int = 0, links: bool = True, careless: float = 0.0
 ) -> st.SearchStrategy[Program]:
-    """Data flows that keep the laws, with up to max_changes small changes that break some."""
+    """Data flows that keep the laws unless careless, with up to max_changes small changes that break some."""
 
     def build(seed: int, n_flows: int, n_changes: int) -> Program:
-        program = flow_program(chip, seed, n_flows, links=links)
+        program = flow_program(chip, seed, n_flows, links=links, careless=careless)
         return perturbed(program, chip, seed + 1, n_changes) if n_changes else program
 
     return st.builds(build, SEEDS, st.integers(1, max_flows), st.integers(0, max_changes))

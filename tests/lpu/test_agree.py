@@ -38,7 +38,7 @@ DATA_KINDS = {"address range", "bad permute", "link empty"}
 
 Verdict = tuple[int | None, str | None, str] | tuple[int, Activity]
 _FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-_MANY = settings(max_examples=2500, suppress_health_check=[HealthCheck.too_slow])
+_MANY = settings(max_examples=800, suppress_health_check=[HealthCheck.too_slow])
 
 
 def checked(program: Program, chip: Chip) -> Verdict:

@@ -165,6 +165,30 @@ def test_weights_beyond_float16_are_refused(train, options) -> None:
         train.float16_tensors(run.model)
 
 
+def test_a_run_may_start_from_an_export_with_another_tokenizer(
+    train, folder, options, tmp_path
+) -> None:
+    import torch
+
+    texts = train.read_corpus(folder, 0.2, options.seed).train
+    old, new = train.train_tokenizer(texts[:1], 270), train.train_tokenizer(texts, 320)
+    run = fresh_run(train, options)
+    run.model.embed_tokens = torch.nn.Embedding(old.get_vocab_size(), options.dim)
+    train.export(tmp_path, run.model, old, options)
+    begun = fresh_run(train, options).model
+    begun.embed_tokens = torch.nn.Embedding(new.get_vocab_size(), options.dim)
+    train.start_from(tmp_path, begun, new)
+    theirs = run.model.embed_tokens.weight.half().float()
+    unknown = [i for i in range(320) if old.token_to_id(new.id_to_token(i)) is None]
+    assert unknown, "the larger vocabulary must have pieces of its own"
+    for index in range(new.get_vocab_size()):
+        known = old.token_to_id(new.id_to_token(index))
+        spelled = old.encode(new.decode([index])).ids if index in unknown else [known]
+        assert torch.equal(begun.embed_tokens.weight[index], theirs[spelled].mean(0))
+    layer = "layers.1.mlp.up_proj.weight"
+    assert torch.equal(begun.state_dict()[layer], run.model.state_dict()[layer].half().float())
+
+
 @pytest.mark.slow
 def test_the_export_is_what_transformers_calls_a_llama(train, folder, options, tmp_path) -> None:
     import torch

@@ -17,7 +17,7 @@ from takt.errors import DataError, ModelError
 T = TypeVar("T")
 StoredFloat = Literal["<f2", "<f4", "<f8"]
 
-MAX_JSON_BYTES = 64 << 20
+MAX_JSON_BYTES = 32 << 20
 
 
 class MappedFile:

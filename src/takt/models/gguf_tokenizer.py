@@ -14,7 +14,7 @@ from takt.errors import DataError, UnsupportedError
 
 from .gguf import GgufFile
 from .score_merge import ScoreMergeTokenizer
-from .tokenizer import LibraryTokenizer, Tokenizer
+from .tokenizer import LibraryTokenizer, Tokenizer, library_errors
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # values of tokenizer.ggml.token_type
 
@@ -91,7 +91,7 @@ def _byte_level(file: GgufFile) -> LibraryTokenizer:
         )
     merges = [merge.partition(" ")[::2] for merge in file.texts("tokenizer.ggml.merges")]
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    try:
+    with library_errors("not a usable tokenizer", file.file.path):
         inner = tokenizers.Tokenizer(
             models.BPE(vocab=vocabulary, merges=merges, ignore_merges=pre == "llama-bpe")
         )
@@ -107,8 +107,6 @@ def _byte_level(file: GgufFile) -> LibraryTokenizer:
                 added = tokenizers.AddedToken(token, normalized=False, special=kind == _CONTROL)
                 inner.add_tokens([added])
         _add_bos(file, inner, tokens, pre)
-    except Exception as error:  # the library raises bare ones
-        raise DataError(f"not a usable tokenizer: {error}", file=str(file.file.path)) from error
     return LibraryTokenizer(inner)
 
 

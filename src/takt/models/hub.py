@@ -12,8 +12,8 @@ from takt.errors import ModelError
 WANTED = (
     "config.json",
     "generation_config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
+    "model*.safetensors",  # not "*": some repositories keep a second copy under another name
+    "model.safetensors.index.json",
     "tokenizer.json",
     "modules.json",
     "1_Pooling/config.json",
@@ -32,12 +32,7 @@ def fetch(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        # Onnx, flax and openvino exports sit in subdirectories that "*" would reach into.
-        return Path(
-            snapshot_download(
-                hub_id, allow_patterns=list(WANTED), ignore_patterns=["onnx/*", "openvino/*"]
-            )
-        )
+        return Path(snapshot_download(hub_id, allow_patterns=list(WANTED)))
     except Exception as error:  # the hub's, the HTTP library's, the system's: all mean "not got"
         raise ModelError(
             f"cannot get {hub_id} from the Hugging Face hub: {_first_line(error)}",

@@ -5,13 +5,14 @@
 Knows nothing of models; a tokenizer may well be used without one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import tokenizers
 
-from takt.errors import DataError
+from takt.errors import DataError, TaktError
 
 from .files import read_bytes
 
@@ -82,8 +83,26 @@ class TextStream:
         return new
 
 
+@contextmanager
+def library_errors(what: str, file: Path | None = None) -> Iterator[None]:
+    """Whatever the `tokenizers` library raises within, as a DataError about `what`.
+
+    It raises bare Exception for bad files and bad texts, and where its Rust side panics a class that derives
+    from BaseException and has no importable name.
+    """
+    try:
+        yield
+    except (TaktError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise DataError(f"{what}: {error}", file=str(file) if file else None) from error
+
+
 class LibraryTokenizer:
-    """A tokenizer of the `tokenizers` library, as it stands in a `tokenizer.json`."""
+    """A tokenizer of the `tokenizers` library, as it stands in a `tokenizer.json`.
+
+    Raises DataError where the tokenizer, damaged in a way that loading does not show, fails on a text.
+    """
 
     __slots__ = ("_inner",)
 
@@ -100,11 +119,13 @@ class LibraryTokenizer:
 
     def encode(self, text: str, bos: bool = True) -> list[int]:
         """Ids of `text`; with `bos`, what the file's post-processor adds too (often nothing)."""
-        return list(self._inner.encode(text, add_special_tokens=bos).ids)
+        with library_errors("the tokenizer fails on this text"):
+            return list(self._inner.encode(text, add_special_tokens=bos).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`, special ids left out."""
-        return str(self._inner.decode(list(ids), skip_special_tokens=True))
+        with library_errors("the tokenizer fails on these ids"):
+            return str(self._inner.decode(list(ids), skip_special_tokens=True))
 
     def stream(self, after: Sequence[int] = ()) -> TextStream:
         """A decoder for the ids that follow `after`."""
@@ -114,7 +135,5 @@ class LibraryTokenizer:
 def load_tokenizer_json(path: Path) -> LibraryTokenizer:
     """The tokenizer in a `tokenizer.json`. DataError where the file is not one."""
     data = read_bytes(path, MAX_TOKENIZER_BYTES)
-    try:
+    with library_errors("not a tokenizer.json", path):
         return LibraryTokenizer(tokenizers.Tokenizer.from_buffer(data))
-    except Exception as error:  # the library raises bare ones
-        raise DataError(f"not a tokenizer.json: {error}", file=str(path)) from error

@@ -22,7 +22,9 @@ from takt.lpu.machine import Memory
 from takt.models import Model
 
 _WORK_HOPS = 3  # hop groups (of 4 slices) a side kept for work; the rest are weight banks
-_INPUT_HOP = 1
+TEXT_WORDS = 2048
+"""Words at the top of every work slice kept for program text."""
+_WORK_ROOM = 1024  # words that a table leaves free in a work slice, for intermediate results
 
 
 @dataclass(slots=True)
@@ -38,6 +40,7 @@ class Image:
     contents: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     matrices: dict[str, Matrix] = field(default_factory=dict)
     groups_on: list[int] = field(default_factory=lambda: [0, 0])
+    top: list[int] = field(default_factory=list)
     turn: int = 0
 
     # ------------------------------------------------------------------------------------------------- small buffers
@@ -49,7 +52,7 @@ class Image:
         for s in order:
             pool = [c for c in self.work[s] if hop is None or abs(self.g.slice_x[c]) == hop]
             chosen = sorted(pool, key=lambda c: (self.next_word[c], (c + self.turn * 5) % 12))[: type_.n_streams]
-            if len(chosen) == type_.n_streams and all(self.next_word[c] + rows <= self.g.words for c in chosen):
+            if len(chosen) == type_.n_streams and all(self.next_word[c] + rows <= self.top[c] for c in chosen):
                 break
         else:
             raise CapacityError(f"no room in SRAM for {name} ({rows} vectors)")
@@ -69,35 +72,47 @@ class Image:
 
         After its last row each shard has a word of zeros, for look-ups of rows that another shard has.
         """
+        places = self._table_places(len(content), type_.n_streams)
+        share = -(-len(content) // len(places))
         shards: list[Buffer] = []
-        rows = len(content)
-        start = 0
-        need = type_.n_streams
-        while start < rows:
-            best: tuple[int, tuple[int, ...]] | None = None
-            for side in (EAST, WEST):
-                for hop in range(2, self.g.x_sxm):
-                    pool = [c for c in range(side * self.g.n_side, (side + 1) * self.g.n_side)
-                            if abs(self.g.slice_x[c]) == hop]
-                    pool = sorted(pool, key=lambda c: self.next_word[c])[:need]
-                    if len(pool) < need:
-                        continue
-                    room = self.g.words - 1 - max(self.next_word[c] for c in pool) - (2048 if hop <= _WORK_HOPS else 0)
-                    if best is None or min(room, rows - start) > best[0]:
-                        best = (min(room, rows - start), tuple(pool))
-            if best is None or best[0] <= 0:
-                raise CapacityError(f"no room in SRAM for {name} ({rows - start} of {rows} rows left)")
-            take, chosen = best
-            base = max(self.next_word[c] for c in chosen)
+        for chosen in places:
+            part = content[len(shards) * share : (len(shards) + 1) * share]
+            words = len(part) + 1
+            base = min(self.top[c] for c in chosen) - words
+            if base < max(self.next_word[c] for c in chosen):
+                raise CapacityError(f"no room in SRAM for {name} ({len(content)} rows)")
             for c in chosen:
-                self.next_word[c] = base + take + 1
-            shard = Buffer(f"{name}.{len(shards)}", type_, take, fixed=True, constant=True,
-                           slices=tuple((c,) for c in chosen), bases=(base,) * need)
+                self.top[c] = base
+            shard = Buffer(f"{name}.{len(shards)}", type_, len(part), fixed=True, constant=True,
+                           slices=tuple((c,) for c in chosen), bases=(base,) * len(chosen))
             self.buffers[shard.name] = shard
-            self.contents[shard.name] = content[start : start + take]
+            self.contents[shard.name] = part
             shards.append(shard)
-            start += take
         return shards
+
+    def _table_places(self, rows: int, need: int) -> list[tuple[int, ...]]:
+        """Slices for the shards of a table: a corner of the work slices if it is small, else evenly over all weight
+        slices, since a tile needs the same word of every slice of its bank."""
+        g = self.g
+        groups: dict[int, list[int]] = {}
+        for s in range(2 * g.n_side):
+            groups.setdefault(g.slice_x[s], []).append(s)
+        work = {s for side in self.work.values() for s in side}
+        inner = [
+            tuple(group[i : i + need])
+            for x, group in groups.items() if abs(x) > 1 and set(group) <= work
+            for i in range(0, len(group) - need + 1, need)
+        ]
+        room = [min(self.top[c] for c in p) - max(self.next_word[c] for c in p) - _WORK_ROOM for p in inner]
+        for count in (1, 2):
+            best = sorted(range(len(inner)), key=lambda i: -room[i])[:count]
+            if all(room[i] > -(-rows // count) for i in best):
+                return [inner[i] for i in best]
+        return [
+            tuple(group[i : i + need])
+            for x, group in groups.items() if not set(group) & work
+            for i in range(0, len(group) - need + 1, need)
+        ]
 
     # ------------------------------------------------------------------------------------------------------ tiles
     def columns(self, side: int, type_: Type, words: int, what: str) -> tuple[tuple[int, ...], int]:
@@ -110,7 +125,7 @@ class Image:
             base = max(self.next_word[s] for s in slices)
             if best is None or base < best[0]:
                 best = (base, slices)
-        if best is None or best[0] + words > self.g.words:
+        if best is None or best[0] + words > min(self.top[s] for s in best[1]):
             raise CapacityError(f"no room in SRAM for {what}: the {('west', 'east')[side]} weight slices are full")
         base, slices = best
         for s in slices:
@@ -165,6 +180,11 @@ class Image:
                 if owner == key:
                     _store_tile(memory, tile, matrix.block(folded, o, i, self.g.lanes))
 
+    def table_words(self) -> int:
+        """Words taken from the top of slices by look-up tables."""
+        work = {s for side in self.work.values() for s in side}
+        return sum(self.g.words - (TEXT_WORDS if s in work else 0) - top for s, top in enumerate(self.top))
+
     def constant_ranges(self) -> NDArray[np.int64]:
         """(slice, first word, end word) of everything no program writes."""
         rows = []
@@ -189,7 +209,11 @@ def new_image(g: Geometry) -> Image:
         banks[side] = [tuple(outer[i : i + g.per_group]) for i in range(0, len(outer), g.per_group)]
         taken = set(outer)
         work[side] = tuple(s for s in mine if s not in taken)[:12]
-    return Image(g=g, next_word=[1] * (2 * g.n_side), work=work, banks=banks)
+    top = [g.words] * (2 * g.n_side)
+    for side in (WEST, EAST):
+        for s in work[side]:
+            top[s] -= TEXT_WORDS
+    return Image(g=g, next_word=[1] * (2 * g.n_side), top=top, work=work, banks=banks)
 
 
 def store(memory: Memory, buffer: Buffer, rows: NDArray[np.generic], first: int = 0) -> None:
@@ -233,11 +257,6 @@ def _store_tile(memory: Memory, tile: Tile, block: NDArray[np.float32]) -> None:
         for s in range(16):
             memory.data[tile.slices[s], tile.base + g] = raw[16 * g + s, :, 0]
             memory.data[tile.slices[16 + s], tile.base + g] = raw[16 * g + s, :, 1]
-
-
-def used_words(image: Image) -> int:
-    """Words in use in the whole image, for the SRAM figure."""
-    return sum(n - 1 for n in image.next_word)
 
 
 def lanes_of(dims: Lanes, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -79,6 +79,9 @@ def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
         vocab=plain(shape.vocab_size, lanes), weights=weights, n_blocks=-(-context // lanes),
     )
     _small_things(out, model)
+    for side in (0, 1):
+        image.ones(side)
+    _embedding(out, model)
     for matrix in model_matrices(shape, out.hidden, heads, out.ffn, out.vocab):
         out.matrices[matrix.key] = matrix
         image.add_matrix(matrix, Type.F16)
@@ -90,7 +93,6 @@ def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
             ]
     for layer in range(shape.n_layers):
         _caches(out, layer)
-    _embedding(out, model)
     return out
 
 

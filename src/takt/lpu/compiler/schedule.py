@@ -123,7 +123,7 @@ class Scheduler:
     # ------------------------------------------------------------------------------------------------- small parts
     def run(self, plan: Plan) -> Schedule:
         for task in plan.tasks:
-            for buffer in (*_inputs(task), *(b for _, b, _ in task.outputs)):
+            for buffer in (*inputs_of(task), *(b for _, b, _ in task.outputs)):
                 if buffer.fixed:
                     buffer.written, buffer.n_readers, buffer.ideal, buffer.last_read = (), 0, 0, 0
         for task in plan.tasks:
@@ -143,10 +143,16 @@ class Scheduler:
         return Schedule(sort_instructions(everything), self.placed, self.ideal_end, list(self.next_word))
 
     def _count_readers(self, task: Task) -> None:
-        inputs = _inputs(task)
+        inputs = inputs_of(task)
         for buffer in inputs:
             buffer.n_readers += 1
-            self.peers.setdefault(id(buffer), []).extend(b for b in inputs if b is not buffer)
+        # Single rows meet in a slice only if one operation takes both; long runs overlap whatever takes them.
+        together = [inputs] if task.rows > 1 or task.sxm is not None else [
+            [s.buffer for s in node.sources if isinstance(s, FromBuffer)] for node in task.nodes
+        ]
+        for group in together:
+            for buffer in group:
+                self.peers.setdefault(id(buffer), []).extend(b for b in group if b is not buffer)
 
     def emit(self, time: int, queue: int, op: str, *, count: int = 1, gap: int = 1, step: int = 0,
              a: int = 0, b: int = 0, c: int = 0, d: int = 0, imm: int = 0) -> None:
@@ -461,7 +467,7 @@ class Scheduler:
             self._emit_micro(task, chain, t, micro, alu, stream, picks)
             if micro.output >= 0:
                 end = max(end, self._emit_output(task, micro, t, ideal, stream, picks, n, ii))
-        for buffer in _inputs(task):
+        for buffer in inputs_of(task):
             self.release(buffer)
         start = min([t, *(t + self._feed_offset(chain, i) for i in range(len(task.feeds)))])
         self.placed.append(Placed(task.label, task.layer, start, end + (n - 1) * ii))
@@ -714,7 +720,7 @@ class _Picks:
     places: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
-def _inputs(task: Task) -> list[Buffer]:
+def inputs_of(task: Task) -> list[Buffer]:
     """Every buffer a task reads, once."""
     out: dict[int, Buffer] = {}
     for feed in task.feeds:

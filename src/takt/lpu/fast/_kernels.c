@@ -16,6 +16,8 @@ INLINE int run_op(const Tape *tape, const Op *op) {
     uint32_t *out_words = (uint32_t *)op->out;
     switch (op->code) {
     case READ:
+    case RECEIVE:
+    case SEND:
     case WRITE: memcpy(out, in, LANES); return FINE;
     case GATHER: return gather(tape, op, args);
     case SCATTER: return scatter(tape, op, args);

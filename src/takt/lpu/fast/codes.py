@@ -41,6 +41,8 @@ class Code(IntEnum):
     DISTRIBUTE = 133
     TRANSPOSE = 134
     ROTATE = 135
+    RECEIVE = 140
+    SEND = 141
 
 
 OP_DTYPE = np.dtype([("code", "<u2"), ("n", "<u2"), ("args", "<u4"), ("out", "<u8"), ("imm", "<u8")])

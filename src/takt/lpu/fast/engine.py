@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from takt.chips import Chip
 from takt.errors import UnsupportedError, UsageError
 from takt.lpu.fast import _kernels
-from takt.lpu.fast.codes import COLUMN_DTYPE, FAULTS, LANES, OP_DTYPE, SUPERLANES, UNKNOWN_TOP, WORD_BYTES, Code
+from takt.lpu.fast.codes import FAULTS, LANES, OP_DTYPE, SUPERLANES, WORD_BYTES, Code
+from takt.lpu.fast.columns import make_columns
 from takt.lpu.fast.lift import Lifted, lift
+from takt.lpu.fast.links import LinkEvent, Links, route, settle
 from takt.lpu.fast.tape import OFFSET_BITS
 from takt.lpu.isa.program import Program, queues
 from takt.lpu.machine.checker import prove
@@ -45,6 +47,7 @@ class Prepared:
     tiles: Ints
     issue: NDArray[np.int32]  # of every operation, as (cycle, queue, row of the program)
     arena: NDArray[np.uint8]
+    links: tuple[LinkEvent, ...]
     memory: Memory
 
     @property
@@ -82,35 +85,44 @@ class FastEngine:
         lifted = lift(program, self.chip)
         return self._resolve(program, lifted, report.cycles, report.activity)
 
-    def run(self, prepared: Prepared) -> RunResult:
-        """Carry out a prepared program; memory is changed in place.
+    def run(self, prepared: Prepared, *, links: Links | None = None) -> RunResult:
+        """Carry out a prepared program; memory and links (a FIFO of vectors each) are changed in place.
 
-        MachineFault for what only data can break (addresses of gather and scatter, maps of permute); memory is then as
-        it was in that cycle.
+        MachineFault for what only data can break: addresses of gather and scatter, maps of permute, an empty link.
+        Memory and links are then as they were before that cycle.
         """
         if prepared.memory is not self.memory:
             raise UsageError("the program was prepared for another memory")
+        lines: Links = {} if links is None else links
+        stop = route(prepared.links, lines, prepared.arena, prepared.args)
         kind, at = _kernels.run(
             prepared.ops,
             prepared.args,
             prepared.columns,
             prepared.tiles,
-            prepared.n_ops,
+            prepared.n_ops if stop is None else stop.op,
             self.chip.mem.words_per_slice,
             self.threads,
         )
+        fault: tuple[int, int, int, str] | None = None
         if kind:
             cycle, queue, row = prepared.issue[at].tolist()
-            raise machine_fault(
-                prepared.program,
-                queues(self.chip),
-                cycle=cycle,
-                queue=queue,
-                index=row,
-                kind=FAULTS[kind],
-                why="found in the data of this run",
-            )
-        return prepared.result
+            fault = cycle, queue, row, FAULTS[kind]
+        elif stop is not None:
+            fault = stop.cycle, stop.queue, stop.row, "link empty"
+        settle(prepared.links, lines, prepared.arena, fault[0] if fault else None)
+        if fault is None:
+            return prepared.result
+        cycle, queue, row, name = fault
+        raise machine_fault(
+            prepared.program,
+            queues(self.chip),
+            cycle=cycle,
+            queue=queue,
+            index=row,
+            kind=name,
+            why="found in the data of this run",
+        )
 
     def _resolve(self, program: Program, lifted: Lifted, cycles: int, activity: Activity) -> Prepared:
         """References to addresses."""
@@ -129,10 +141,11 @@ class FastEngine:
         ops = np.zeros(len(source), OP_DTYPE)
         ops["code"], ops["n"], ops["imm"] = source.code, source.n, source.imm
         ops["args"] = np.cumsum(source.n_args) - source.n_args
-        made = np.where(source.value >= 0, source.value << OFFSET_BITS, np.where(source.code == Code.WRITE, source.target, 0))
+        made = np.where(source.value >= 0, source.value << OFFSET_BITS, np.where(source.code == Code.SCATTER, 0, source.target))
         ops["out"] = address(made)
         _, at = source.uses()
-        columns, tiles = self._columns(program, lifted, address)
+        words = self.chip.mem.words_per_slice
+        columns, tiles = make_columns(lifted.tiles, program.constant, words, address)
         issue = source.issue
         return Prepared(
             program=program,
@@ -143,11 +156,9 @@ class FastEngine:
             tiles=tiles,
             issue=np.stack([issues.time[issue], issues.queue[issue], issues.index[issue]], axis=1).astype(np.int32),
             arena=arena,
+            links=lifted.links,
             memory=self.memory,
         )
-
-    def _columns(self, program, lifted, address):
-        ...
 
 
 def _threads() -> int:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from takt.chips import Chip
 from takt.lpu.fast.codes import LANES, WORD_BYTES, Code
+from takt.lpu.fast.links import LinkEvent
 from takt.lpu.fast.sources import PLANES, Sources, find_sources
 from takt.lpu.fast.tape import OFFSET_BITS, Builder, Placed, Tiles, drop_unused, in_memory, place, share_memory
 from takt.lpu.fast.weights import Products, find_products
@@ -44,8 +45,8 @@ class Lifted:
     placed: Placed
     tiles: Tiles
     constants: NDArray[np.uint32]
-    n_values: int
     issues: Issues
+    links: tuple[LinkEvent, ...]
 
 
 def lift(program: Program, chip: Chip) -> Lifted:
@@ -57,13 +58,13 @@ def lift(program: Program, chip: Chip) -> Lifted:
     n_values = lifter.tape.n_values
     ops = drop_unused(ops, lifter.products.tiles, n_values)
     ops, tiles = share_memory(ops, lifter.products.tiles, n_values, chip.mem.words_per_slice)
-    placed = place(ops, tiles, n_values, len(lifter.tape.constants))
+    placed = place(ops, tiles, n_values, lifter.tape.n_fixed)
     return Lifted(
         placed=placed,
         tiles=tiles,
         constants=lifter.tape.constants,
-        n_values=n_values,
         issues=issues,
+        links=lifter.link_events(placed),
     )
 
 
@@ -78,7 +79,10 @@ class _Lifter:
         self.sources: Sources = find_sources(issues, self.queues, self.timing)
         imm = (issues.imm & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         self.imm = imm
-        self.tape = Builder(np.unique(imm[np.isin(issues.op, _VXM_OPS)]))
+        links = self.of("send", "receive")
+        # A vector sent in a cycle is there from the next one on.
+        self.links = links[np.lexsort((issues.queue[links], issues.op[links] == BY_NAME["send"].op, issues.time[links]))]
+        self.tape = Builder(np.unique(imm[np.isin(issues.op, _VXM_OPS)]), len(links))
         self.plane = np.full(len(issues), -1, np.int64)
         self.word = np.full(len(issues), -1, np.int64)
         self.products: Products
@@ -90,7 +94,7 @@ class _Lifter:
         self.word[vxm] = self.tape.reserve(len(vxm))
         self.plane[vxm] = self.tape.reserve(len(vxm))
         self.plane[acc] = self.tape.reserve(len(acc))
-        moves = [self.of(name) for name in ("read", "readwrite", "gather", *_SXM)]
+        moves = [self.of(name) for name in ("read", "readwrite", "gather", "receive", *_SXM)]
         for issue in moves:
             self.plane[issue] = self.tape.reserve(len(issue))
         self.products = find_products(self.issues, self.queues, self.chip, self.sources)
@@ -101,6 +105,7 @@ class _Lifter:
         self.lift_vxm(vxm)
         self.lift_memory()
         self.lift_switches()
+        self.lift_links()
 
     # What all share
 
@@ -345,6 +350,40 @@ class _Lifter:
         self.tape.emit(code, self.key(issue), args, issue=issue, into=into, size=planes * LANES, n=n, imm=imm)
 
 
+    # C2C
+
+    def lift_links(self) -> None:
+        """Copies from and to the slots of the links' vectors."""
+        sends = self.issues.op[self.links] == BY_NAME["send"].op
+        slots = self.tape.slots()
+        issue = self.links[sends]
+        self.tape.emit(Code.SEND, self.key(issue), self.inputs(issue, 0, 1), issue=issue, target=slots[sends])
+        issue, slot = self.links[~sends], slots[~sends][:, np.newaxis]
+        self.tape.emit(Code.RECEIVE, self.key(issue), slot, issue=issue, into=self.plane[issue], size=LANES)
+
+    def link_events(self, placed: Placed) -> tuple[LinkEvent, ...]:
+        """Sends and receives in the order in which links see them."""
+        issues, ops = self.issues, placed.ops
+        arg_of = np.full(len(issues), -1, np.int64)
+        receives = np.flatnonzero(ops.code == Code.RECEIVE)
+        arg_of[ops.issue[receives]] = (np.cumsum(ops.n_args) - ops.n_args)[receives]
+        before = np.searchsorted(ops.key, self.key(self.links))
+        slots = placed.offset[self.tape.slots() >> OFFSET_BITS]
+        return tuple(
+            LinkEvent(
+                cycle=int(issues.time[i]),
+                queue=int(issues.queue[i]),
+                row=int(issues.index[i]),
+                link=int(issues.b[i]),
+                sends=issues.op[i] == BY_NAME["send"].op,
+                slot=int(slots[nth]),
+                arg=int(arg_of[i]),
+                op=int(before[nth]),
+            )
+            for nth, i in enumerate(self.links)
+        )
+
+
 _SXM: dict[str, tuple[Code, str]] = {
     "shift": (Code.SHIFT, "d"),
     "select": (Code.SELECT, "imm"),
@@ -354,4 +393,3 @@ _SXM: dict[str, tuple[Code, str]] = {
     "rotate": (Code.ROTATE, "c"),
 }
 """Opcode of each instruction, and the column with its width in the low bits."""
-_ = OFFSET_BITS

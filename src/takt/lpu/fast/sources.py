@@ -20,7 +20,7 @@ from takt.lpu.machine.timing import Issues, Timing
 Ints = NDArray[np.int64]
 
 PLANES = 16  # an issue drives at most so many streams
-N_INPUTS = 3
+N_INPUTS = 4  # one more than any instruction has: the outputs that follow point there
 _N_STREAMS = np.array([kind.n_streams for kind in Type] + [1] * 3, np.int64)
 
 

@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 
 OFFSET_BITS = 16
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
-_EFFECTS = (Code.WRITE, Code.SCATTER, Code.GATHER, Code.PERMUTE)  # kept though nobody may use the result
+_EFFECTS = (Code.WRITE, Code.SCATTER, Code.GATHER, Code.PERMUTE, Code.SEND)  # kept though nobody may use the result
 _END = np.iinfo(np.int64).max
 
 
@@ -32,7 +32,8 @@ def in_memory(offset: Ints) -> Ints:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ops:
     """Operations as columns. `value` is the number of the value each makes (−1: none), `size` its bytes; operands of
-    operation i are references `args[start[i] : start[i] + n_args[i]]`; `target` is a reference that a WRITE fills."""
+    operation i are references `args[start[i] : start[i] + n_args[i]]`; `target` is the reference that a WRITE or SEND fills,
+    for a SCATTER the slice."""
 
     code: Ints
     n: Ints
@@ -62,16 +63,25 @@ class Ops:
 
 
 class Builder:
-    """Collects operations. Value 0 is a vector of zeros; the next ones are constants of 32-bit lanes."""
+    """Collects operations.
 
-    def __init__(self, constants: NDArray[np.uint32]) -> None:
+    Value 0 is a vector of zeros; then come constants of 32-bit lanes, then slots for vectors on links; all of these keep
+    one place for good.
+    """
+
+    def __init__(self, constants: NDArray[np.uint32], n_slots: int = 0) -> None:
         self.constants = np.concatenate([np.zeros(1, np.uint32), constants])
-        self.n_values = len(self.constants)
+        self.n_fixed = len(self.constants) + n_slots
+        self.n_values = self.n_fixed
         self._blocks: list[dict[str, NDArray[np.generic]]] = []
 
     def constant(self, words: NDArray[np.uint32]) -> Ints:
         """References to the constants with these patterns, which must have been announced."""
         return (np.searchsorted(self.constants[1:], words) + 1).astype(np.int64) << OFFSET_BITS
+
+    def slots(self) -> Ints:
+        """References to the slots."""
+        return np.arange(len(self.constants), self.n_fixed, dtype=np.int64) << OFFSET_BITS
 
     def reserve(self, n: int) -> Ints:
         """References to `n` new values, made by a block emitted later."""
@@ -218,11 +228,9 @@ def _next_write(ops: Ops, word: Ints, key: Ints) -> Ints:
 
 
 def _next_scatter(ops: Ops, slices: Ints, key: Ints) -> Ints:
-    """Key of the first SCATTER into each slice after the given key. `imm`'s slice is found by its last operand."""
+    """Key of the first SCATTER into each slice after the given key."""
     out = np.full(len(slices), _END)
     scatters = np.flatnonzero((ops.code == Code.SCATTER) & (ops.n == 0))
-    into = ops.issue[scatters]
-    del into
     for target in np.unique(ops.target[scatters]):
         when = np.sort(ops.key[scatters[ops.target[scatters] == target]])
         here = slices == target
@@ -240,8 +248,8 @@ class Placed:
     arena_bytes: int
 
 
-def place(ops: Ops, tiles: Tiles, n_values: int, n_constants: int) -> Placed:
-    """Sort by key and give values places, constants first."""
+def place(ops: Ops, tiles: Tiles, n_values: int, n_fixed: int) -> Placed:
+    """Sort by key and give values places, fixed ones first."""
     ops = ops.chosen(np.argsort(ops.key, kind="stable"))
     here = np.arange(len(ops))
     makes = ops.value >= 0
@@ -250,7 +258,7 @@ def place(ops: Ops, tiles: Tiles, n_values: int, n_constants: int) -> Placed:
     offset_of_op = np.zeros(len(ops), np.int64)
     size = np.where(makes, ops.size, 0)
     used = _kernels.place(size, np.ascontiguousarray(last_of_op), offset_of_op)
-    first = n_constants * WORD_BYTES
-    offset = np.arange(n_values, dtype=np.int64) * WORD_BYTES  # right for constants
+    first = n_fixed * WORD_BYTES
+    offset = np.arange(n_values, dtype=np.int64) * WORD_BYTES  # right for fixed ones
     offset[ops.value[makes]] = offset_of_op[makes] + first
     return Placed(ops=ops, offset=offset, arena_bytes=first + used)

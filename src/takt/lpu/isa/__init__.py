@@ -12,7 +12,7 @@ It knows nothing of what instructions compute, nor of models.
 from takt.lpu.isa.asm import instruction_text, line_text, parse_program, print_program
 from takt.lpu.isa.encode import decode_queue, encode_queue
 from takt.lpu.isa.file import TaktFile, load, save
-from takt.lpu.isa.program import Program, queues
+from takt.lpu.isa.program import Program
 from takt.lpu.isa.supply import check_supply, plan_supply
 from takt.lpu.isa.verify import Violation, verify
 
@@ -29,7 +29,6 @@ __all__ = [
     "parse_program",
     "plan_supply",
     "print_program",
-    "queues",
     "save",
     "verify",
 ]

@@ -144,6 +144,16 @@ def _left_out(row: Row, operand: Operand, record: _Record) -> bool:
     return any(o.kind is Kind.FLAGS and not record[_AT[o.column]] & EMIT for o in row.operands)
 
 
+def _with_stream(shown: Sequence[Operand], words: list[str]) -> list[str]:
+    """The operands' words, with `-` for the stream of an `acc` where its flags stand in the stream's place."""
+    kinds = [operand.kind for operand in shown]
+    if Kind.FLAGS not in kinds or Kind.STREAM not in kinds:
+        return words
+    at = kinds.index(Kind.STREAM)
+    no_stream = len(words) > at and FORMS[Kind.FLAGS][1](words[at]) is not None
+    return [*words[:at], "-", *words[at:]] if no_stream else words
+
+
 def parse_program(text: str, chip: Chip) -> Program:
     """Read assembly for `chip`. Raises ProgramError with line number, what was expected and what was found."""
     if text.count("\n") > MAX_LINES:
@@ -256,13 +266,15 @@ class _Parser:
             if row
             else []
         )
-        if len(rest) - 2 < len(shown):
-            wanted = EXPECTED[shown[len(rest) - 2].kind]
-            raise self.fail(f"operand {shown[len(rest) - 2].name}, {wanted}", "the end of the line")
+        words = _with_stream(shown, rest[2:])
+        if len(words) < len(shown):
+            missing = shown[len(words)]
+            expected = f"operand {missing.name}, {EXPECTED[missing.kind]}"
+            raise self.fail(expected, "the end of the line")
         given: set[str] = set()
-        for operand, token in zip(shown, rest[2:], strict=False):
+        for operand, token in zip(shown, words, strict=False):
             self._operand(operand, token, values, given)
-        for token in rest[2 + len(shown) :]:
+        for token in words[len(shown) :]:
             self._suffix(token, values, given)
         return tuple(values.values())
 

@@ -147,7 +147,8 @@ def _delay(row: Row, chip: Chip) -> str:
         int(getattr(getattr(chip, group), fact))
         for group, fact in (n.split(".") for n in row.latency)
     ]
-    return f"{sum(cycles)} cycles ({' + '.join(f'`{name}`' for name in row.latency)})"
+    unit = "cycle" if sum(cycles) == 1 else "cycles"
+    return f"{sum(cycles)} {unit} ({' + '.join(f'`{name}`' for name in row.latency)})"
 
 
 def _bits(row: Row) -> list[str]:

@@ -47,6 +47,7 @@ _Mask = NDArray[np.bool_]
 _COLUMNS: Final = ("a", "b", "c", "d", "imm")
 _N_STREAMS: Final = 32
 _MAX_TIME: Final = (1 << 31) - 1
+_NEVER: Final = (1 << 63) - 1
 _TYPES: Final = len(Type)
 _WIDTH_OF_TYPE: Final = np.array([t.n_streams for t in Type] + [1] * (8 - _TYPES), np.int64)
 _IS_FLOAT: Final = np.array([t.is_float for t in Type] + [False] * (8 - _TYPES))
@@ -116,7 +117,7 @@ class _Judge:
         self.step = np.where(self.count > 1, rows["step"], 0).astype(np.int64)
         self.reasons: list[str] = []
         kinds = ("bad operand", "address range")
-        self.first = {kind: np.full(len(rows), np.iinfo(np.int64).max) for kind in kinds}
+        self.first = {kind: np.full(len(rows), _NEVER) for kind in kinds}
         self.why = {kind: np.zeros(len(rows), np.int32) for kind in kinds}
         self.limits: Mapping[Kind, int] = {
             Kind.ADDRESS: chip.mem.words_per_slice,
@@ -133,7 +134,7 @@ class _Judge:
         time, gap, queue = (self.rows[name].astype(np.int64) for name in ("time", "gap", "queue"))
         found = []
         for kind, first in self.first.items():
-            for i in np.flatnonzero(first < np.iinfo(np.int64).max):
+            for i in np.flatnonzero(first < _NEVER):
                 cycle = int(time[i]) + int(first[i]) * int(gap[i])
                 message = self.reasons[self.why[kind][i]]
                 found.append(
@@ -261,7 +262,7 @@ class _Judge:
             end -= 1  # two words are fetched
         up = -(-(end - value) // np.maximum(steps, 1))
         down = (value - low) // np.maximum(-steps, 1) + 1
-        nth = np.where(steps > 0, up, np.where(steps < 0, down, self.count[at]))
+        nth = np.where(steps > 0, up, np.where(steps < 0, down, _NEVER))
         nth = np.where((value < low) | (value >= end), 0, nth)
         kind = "address range" if operand.kind is Kind.ADDRESS else "bad operand"
         message = f"{row.name}: {operand.name} is not in {low:,}…{end - 1:,}"

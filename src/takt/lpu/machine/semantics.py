@@ -147,7 +147,8 @@ def _tanh(x: F32) -> F32:
 
 
 def _rsqrt(x: F32) -> F32:
-    return _ONE / np.sqrt(x)
+    root: F32 = np.sqrt(x)
+    return np.divide(_ONE, root)
 
 
 def _pick(choose_x: NDArray[np.bool_], x: F32, y: F32) -> F32:
@@ -277,7 +278,8 @@ class HalfMatrix:
 
 
 def _not_finite(raw: U16) -> NDArray[np.bool_]:
-    return np.equal(raw & 0x7C00, 0x7C00)
+    spoiled: NDArray[np.bool_] = np.equal(raw & 0x7C00, 0x7C00)
+    return spoiled
 
 
 def _halves(raw: U16) -> tuple[F64, F64]:

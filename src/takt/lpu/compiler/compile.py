@@ -1,0 +1,105 @@
+"""The compiler's front door: a model on a chip, and its programs on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from takt.chips import Chip
+from takt.errors import CompileError, UnsupportedError, UsageError
+from takt.lpu.compiler.bound import Bound
+from takt.lpu.compiler.geometry import geometry
+from takt.lpu.compiler.host import write_step
+from takt.lpu.compiler.image import fetch, new_image
+from takt.lpu.compiler.ir import Plan
+from takt.lpu.compiler.lower import Decode, Layout, lay_out
+from takt.lpu.compiler.passes import Work, run_passes
+from takt.lpu.compiler.schedule import Placed
+from takt.lpu.isa import Program
+from takt.lpu.isa.table import Type
+from takt.lpu.machine import Activity, Memory
+from takt.models import Model
+
+DEFAULT_CONTEXT = 2048
+"""Positions laid out if the caller names none and the model allows more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One compiled program with what the compiler knows of it. `program.cycles` is the claim."""
+
+    program: Program
+    bound: Bound
+    activity: Activity
+    placed: tuple[Placed, ...]
+    sram_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Compiled:
+    """A model placed on a chip. `decode(position)` gives the step program for a position."""
+
+    model: Model
+    chip: Chip
+    layout: Layout
+    weights: str
+    context: int
+    steps: dict[str, Step] = field(default_factory=dict)
+
+    def decode(self, position: int) -> Step:
+        """The program of one decode step at `position`; one program serves each block of 320 positions."""
+        if not 0 <= position < self.context:
+            raise UsageError(f"position {position} is outside the compiled context of {self.context}")
+        block = position // self.chip.lanes
+        return self._step(f"decode.{block}", lambda: Decode(self.layout, block).build())
+
+    def _step(self, name: str, build: Callable[[], Plan]) -> Step:
+        if name not in self.steps:
+            g = self.layout.image.g
+            work = run_passes(Work(chip=self.chip, geometry=g, layout=self.layout, build=build))
+            if work.program is None or work.bound is None or work.activity is None:
+                raise CompileError(f"the passes made no program for {name}")
+            self.steps[name] = Step(
+                program=work.program, bound=work.bound, activity=work.activity, placed=work.placed,
+                sram_bytes=work.words_used * self.chip.lanes,
+            )
+        return self.steps[name]
+
+    def load(self, memory: Memory) -> None:
+        """Put weights and tables into SRAM."""
+        self.layout.image.write(memory, self.model)
+
+    def write_inputs(self, memory: Memory, token: int, position: int) -> None:
+        """Write a decode step's descriptors (which token, which position)."""
+        if not 0 <= token < self.model.shape.vocab_size:
+            raise UsageError(f"token {token} is outside the vocabulary of {self.model.shape.vocab_size}")
+        write_step(self.layout, memory, token, position)
+
+    def read_logits(self, memory: Memory) -> NDArray[np.float32]:
+        """Logits of the last step, f32 [vocabulary]."""
+        rows = fetch(memory, self.layout.outputs["logits"])
+        dims = self.layout.vocab
+        out = np.zeros(self.model.shape.vocab_size, np.float32)
+        out[dims[dims >= 0]] = rows[dims >= 0]
+        return out
+
+
+def compile_model(model: Model, chip: Chip, *, weights: str = "fp16", context: int | None = None) -> Compiled:
+    """Place `model` on `chip` for up to `context` positions (default: what the model allows, at most 2,048).
+
+    Raises CapacityError if it does not fit, UnsupportedError for what this compiler cannot express.
+    """
+    if weights not in ("fp16", "int8"):
+        raise UsageError(f"weights {weights!r}: expected 'fp16' or 'int8'")
+    limit = model.shape.max_context
+    context = min(limit, DEFAULT_CONTEXT) if context is None else context
+    if not 1 <= context <= limit:
+        raise UsageError(f"context {context}: the model allows 1 to {limit}")
+    if chip.lanes != 320:
+        raise UnsupportedError(f"the compiler lays vectors on 320 lanes, chip {chip.id} has {chip.lanes}")
+    g = geometry(chip)
+    layout = lay_out(model, new_image(g), Type.I8 if weights == "int8" else Type.F16, context)
+    return Compiled(model=model, chip=chip, layout=layout, weights=weights, context=context)

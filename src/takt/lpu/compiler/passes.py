@@ -1,0 +1,148 @@
+"""The pipeline as a visible list: each pass takes the work in progress and returns it changed; the runner calls them.
+
+    lower     model step → tasks over buffers and tiles
+    schedule  tasks → instructions with cycles
+    supply    instruction fetches
+    verify    the checker's proof; its cycles become the claim
+
+Tiles and words are given once per model, before any program (`lower.lay_out`, `image`): all programs share one image.
+The runner checks each pass's spec and names the pass that broke it. `TAKT_DEBUG=2` prints times.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from takt.chips import Chip
+from takt.errors import CompileError, TaktError
+from takt.flags import debug_level
+from takt.lpu.compiler.bound import Bound, bound
+from takt.lpu.compiler.geometry import Geometry
+from takt.lpu.compiler.image import TEXT_WORDS
+from takt.lpu.compiler.ir import Plan
+from takt.lpu.compiler.lower import Layout
+from takt.lpu.compiler.schedule import Placed, Scheduler, inputs_of
+from takt.lpu.isa import Program, plan_supply
+from takt.lpu.machine import Activity
+from takt.lpu.machine.checker import prove
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A program on its way through the passes."""
+
+    chip: Chip
+    geometry: Geometry
+    layout: Layout
+    build: Callable[[], Plan]
+    plan: Plan | None = None
+    program: Program | None = None
+    placed: tuple[Placed, ...] = ()
+    ideal_cycles: int = 0
+    words_used: int = 0
+    bound: Bound | None = None
+    activity: Activity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lower:
+    """Spec: every task reads only buffers that are fixed or written by an earlier task."""
+
+    name: str = "lower"
+
+    def run(self, work: Work) -> Work:
+        return replace(work, plan=work.build())
+
+    def spec(self, work: Work) -> None:
+        assert work.plan is not None
+        written: set[int] = set()
+        for task in work.plan.tasks:
+            for buffer in inputs_of(task):
+                if not buffer.fixed and id(buffer) not in written:
+                    raise CompileError(f"task {task.label} reads {buffer.name} before it is written")
+            written.update(id(b) for _, b, _ in task.outputs)
+            if task.sxm is not None:
+                written.add(id(task.sxm.target))
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Spec: no instruction before cycle 0, no two in one queue at once (the rest is `verify`)."""
+
+    name: str = "schedule"
+
+    def run(self, work: Work) -> Work:
+        image, g = work.layout.image, work.geometry
+        scheduler = Scheduler(g, image.work, list(image.next_word), image.top)
+        assert work.plan is not None
+        done = scheduler.run(work.plan)
+        program = Program(
+            chip_id=work.chip.id, instructions=done.instructions, name=work.plan.name,
+            constant=image.constant_ranges(),
+        )
+        words = sum(done.words_used) - len(done.words_used) + image.table_words()
+        return replace(work, program=program, placed=tuple(done.placed), ideal_cycles=done.ideal_cycles,
+                       words_used=words)
+
+    def spec(self, work: Work) -> None:
+        assert work.program is not None
+        if len(work.program.instructions) and int(work.program.instructions["time"].min()) < 0:
+            raise CompileError("an instruction is dispatched before cycle 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Spec: see `isa.supply`; `verify` proves it."""
+
+    name: str = "supply"
+
+    def run(self, work: Work) -> Work:
+        assert work.program is not None
+        image, g = work.layout.image, work.geometry
+        text = [(s, g.words - TEXT_WORDS, g.words) for side in image.work.values() for s in side]
+        program = plan_supply(work.program, work.chip, text)
+        text_rows = int((program.constant[:, 2] - program.constant[:, 1]).sum())
+        rows = int((work.program.constant[:, 2] - work.program.constant[:, 1]).sum())
+        return replace(work, program=program, words_used=work.words_used + text_rows - rows)
+
+    def spec(self, work: Work) -> None:
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Spec: the checker finds no hazard. Sets the claim of cycles, the activity and the bound."""
+
+    name: str = "verify"
+
+    def run(self, work: Work) -> Work:
+        assert work.program is not None
+        report = prove(work.program, work.chip)
+        program = replace(work.program, cycles=report.cycles)
+        return replace(work, program=program, activity=report.activity,
+                       bound=bound(program, work.chip, work.ideal_cycles))
+
+    def spec(self, work: Work) -> None:
+        return
+
+
+PASSES: tuple[Lower | Schedule | Supply | Verify, ...] = (Lower(), Schedule(), Supply(), Verify())
+
+
+def run_passes(work: Work) -> Work:
+    """Run every pass and its spec. A failure names the pass."""
+    for step in PASSES:
+        start = time.perf_counter()
+        try:
+            work = step.run(work)
+            step.spec(work)
+        except TaktError as error:
+            error.add_note(f"in pass '{step.name}'")
+            raise
+        if debug_level() >= 2:
+            print(f"takt: pass {step.name} {time.perf_counter() - start:.2f} s", file=sys.stderr)
+    return work
+

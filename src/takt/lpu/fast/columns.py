@@ -1,0 +1,58 @@
+"""The columns of all tiles as the matrix kernels want them: addresses, order, and what is known of constant ones.
+
+A column whose bytes never change is measured once: its largest weight bounds the error of a sum, and a column of zeros
+is left out. Columns are in order of address, so that a tile is read as long runs of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from takt.lpu.fast import _kernels
+from takt.lpu.fast.codes import COLUMN_DTYPE, LANES, UNKNOWN_TOP
+from takt.lpu.fast.tape import Tiles
+
+Ints = NDArray[np.int64]
+
+
+def make_columns(
+    tiles: Tiles, constant: Ints, words: int, address: Callable[[Ints], NDArray[np.uint64]]
+) -> tuple[NDArray[np.void], Ints]:
+    """(columns of all tiles, first column of each tile and the end).
+
+    `constant` holds rows (slice, first address, end address), `words` is the size of a slice, `address` makes addresses
+    of references.
+    """
+    n_tiles, n_columns, _ = tiles.rows.shape
+    columns = np.zeros((n_tiles, n_columns), COLUMN_DTYPE)
+    columns["low"], columns["high"] = address(tiles.rows[:, :, 0]), address(tiles.rows[:, :, 1])
+    columns["n"], columns["top"] = np.arange(n_columns), UNKNOWN_TOP
+    unchanging = np.all((tiles.rows == 0) | _is_constant(tiles.rows, constant, words), axis=2)
+    for is_f16 in (False, True):
+        chosen = unchanging & (tiles.is_f16 == is_f16)[:, np.newaxis]
+        measured = columns[chosen]
+        _kernels.measure(measured, is_f16)
+        columns[chosen] = measured
+    tile = np.repeat(np.arange(n_tiles), n_columns)
+    columns = columns.reshape(-1)
+    order = np.lexsort((columns["low"], tile))
+    kept = order[columns["zero"][order] == 0]
+    count = np.bincount(tile[kept], minlength=n_tiles)
+    return columns[kept], np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+
+
+def _is_constant(references: Ints, constant: Ints, words: int) -> NDArray[np.bool_]:
+    """Which references are memory words in a range that never changes."""
+    inside = references < 0
+    if not len(constant):
+        return inside & False
+    first = constant[:, 0] * words + constant[:, 1]
+    order = np.argsort(first)
+    first = first[order]
+    end = np.maximum.accumulate((constant[:, 0] * words + constant[:, 2])[order])
+    word = (-1 - references) // LANES
+    at = np.searchsorted(first, word, side="right") - 1
+    return inside & (at >= 0) & (word < end[at])
