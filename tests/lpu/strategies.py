@@ -25,13 +25,11 @@ from takt.errors import CompileError
 from takt.lpu.isa.program import Program, Queue, make_program, queues, sort_instructions
 from takt.lpu.isa.supply import plan_supply
 from takt.lpu.isa.table import (
-    ADD,
     ALU,
     BY_NAME,
     BY_OP,
     EMIT,
     IMM,
-    KEEP,
     NONE,
     ROWS,
     STREAM,
@@ -51,7 +49,22 @@ PERMUTE_WORDS = (12, 13)
 FIRST_FREE_WORD = 16
 _FLOAT_TYPES, _INT_TYPES = (Type.F32, Type.F16), (Type.I32, Type.I8, Type.U8)
 _SPECIAL_F16 = np.array(
-    [0x0000, 0x8000, 0x0001, 0x83FF, 0x0400, 0x3C00, 0xBC00, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0x7C01], np.uint16
+    [
+        0x0000,
+        0x8000,
+        0x0001,
+        0x83FF,
+        0x0400,
+        0x3C00,
+        0xBC00,
+        0x7BFF,
+        0xFBFF,
+        0x7C00,
+        0xFC00,
+        0x7E00,
+        0x7C01,
+    ],
+    np.uint16,
 )
 
 Columns = dict[str, int]
@@ -60,7 +73,9 @@ Columns = dict[str, int]
 def small_chip(*, slices_per_hemisphere: int = 8, words_per_slice: int = 64) -> Chip:
     """The first chip of the catalogue with little memory; lanes, units and latencies as they are."""
     chip = load_chip("lpu-v1")
-    mem = replace(chip.mem, slices_per_hemisphere=slices_per_hemisphere, words_per_slice=words_per_slice)
+    mem = replace(
+        chip.mem, slices_per_hemisphere=slices_per_hemisphere, words_per_slice=words_per_slice
+    )
     layout = replace(chip.layout, io_crossing_hops=2)
     return replace(chip, mem=mem, layout=layout)
 
@@ -92,15 +107,23 @@ class _Stuck(Exception):
 class _Books:
     """What is taken: queue times, ways of values, planes. `journal` undoes what a failed attempt wrote."""
 
-    queue_times: defaultdict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
-    ways: defaultdict[tuple[int, int, int], list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
-    planes: defaultdict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    queue_times: defaultdict[int, list[tuple[int, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    ways: defaultdict[tuple[int, int, int], list[tuple[int, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    planes: defaultdict[int, list[tuple[int, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     rows: list[tuple[int, str, int, Columns]] = field(default_factory=list)
     journal: list[list[Any]] = field(default_factory=list)
     is_careless: Callable[[], bool] = lambda: False
 
-    def claim(self, taken: list[tuple[int, int]], start: int, end: int) -> None:
-        if any(s <= end and start <= e for s, e in taken) and not self.is_careless():
+    def claim(
+        self, taken: list[tuple[int, int]], start: int, end: int, *, strict: bool = False
+    ) -> None:
+        if any(s <= end and start <= e for s, e in taken) and (strict or not self.is_careless()):
             raise _Stuck
         taken.append((start, end))
         self.journal.append(taken)
@@ -123,7 +146,7 @@ class _Books:
 class FlowBuilder:
     """Grows flows backwards into one program. Times are relative; `program` moves them to start near zero.
 
-    `careless` is the probability with which something that is taken already is used all the same; careless flows are
+    `careless` is the probability with which a stream or plane that is in use is used all the same; careless flows are
     also packed into less time, so that they meet more often.
     """
 
@@ -160,7 +183,8 @@ class FlowBuilder:
         raise _Stuck
 
     def put(self, queue: Queue, name: str, time: int, **columns: int) -> None:
-        self.books.claim(self.books.queue_times[queue.number], time, time + (self.count - 1) * self.gap)
+        last = time + (self.count - 1) * self.gap
+        self.books.claim(self.books.queue_times[queue.number], time, last, strict=True)
         repeat = {"count": self.count, "gap": self.gap if self.count > 1 else 1}
         self.books.add((queue.number, name, time, {**columns, **repeat}))
 
@@ -177,17 +201,23 @@ class FlowBuilder:
         sign = 1 if direction == EAST else -1
         for k in range(self.count):
             diagonal = time + k * self.gap - sign * start_x
-            self.books.claim(self.books.ways[direction, stream, diagonal], sign * start_x, sign * end_x)
+            self.books.claim(
+                self.books.ways[direction, stream, diagonal], sign * start_x, sign * end_x
+            )
 
     # producers: each brings streams base … base + width − 1 to x at cycle `time`
 
-    def deliver(self, x: int, time: int, direction: int, width: int, depth: int, words: Any = None) -> int:
+    def deliver(
+        self, x: int, time: int, direction: int, width: int, depth: int, words: Any = None
+    ) -> int:
         """Produce a group of streams for a unit at x; the reference with or without tap mark."""
         base = int(self.rng.integers(32 // width)) * width
         sign = 1 if direction == EAST else -1
         tap = self.chance(0.2)
         end = sign * self.edge if tap else x
-        sources: list[Callable[[], int]] = [lambda: self.reads(x, time, direction, base, width, end, words)]
+        sources: list[Callable[[], int]] = [
+            lambda: self.reads(x, time, direction, base, width, end, words)
+        ]
         if words is None and depth > 0:
             for make, at in (
                 (self.from_vxm, 0),
@@ -197,7 +227,11 @@ class FlowBuilder:
             ):
                 if sign * at <= sign * x and self.chance(0.7):
                     then = time - abs(x - at)
-                    sources.append(lambda make=make, at=at, then=then: make(at, then, direction, base, width, end, depth - 1))
+                    sources.append(
+                        lambda make=make, at=at, then=then: make(
+                            at, then, direction, base, width, end, depth - 1
+                        )
+                    )
         if words is None and self.links and width == 1 and self.chance(0.2):
             sources.append(lambda: self.from_link(x, time, direction, base, end))
         if depth > 0 and len(sources) > 1 and self.chance(0.7):
@@ -208,15 +242,33 @@ class FlowBuilder:
     def _sxm_x(self) -> int:
         return max(q.x for q in self.by_unit[Unit.SHIFT])
 
-    def reads(self, x: int, time: int, direction: int, base: int, width: int, end: int, words: Any) -> int:
+    def reads(
+        self, x: int, time: int, direction: int, base: int, width: int, end: int, words: Any
+    ) -> int:
         sign = 1 if direction == EAST else -1
         for i in range(width):
             upstream = [q for q in self.by_unit[Unit.MEM] if sign * q.x <= sign * x]
             word = None if words is None else words[i]
-            self.first_of([lambda q=q: self.read(q, x, time, direction, base + i, end, word) for q in upstream])
+            self.first_of(
+                [
+                    lambda q=q, i=i, word=word: self.read(
+                        q, x, time, direction, base + i, end, word
+                    )
+                    for q in upstream
+                ]
+            )
         return base
 
-    def read(self, queue: Queue, x: int, time: int, direction: int, stream: int, end: int, word: int | None) -> int:
+    def read(
+        self,
+        queue: Queue,
+        x: int,
+        time: int,
+        direction: int,
+        stream: int,
+        end: int,
+        word: int | None,
+    ) -> int:
         arrival = time - abs(x - queue.x)
         self.way(direction, stream, queue.x, arrival, end)
         ref, half = stream_ref(stream, direction), self.chip.mem.words_per_slice // 2
@@ -233,7 +285,9 @@ class FlowBuilder:
             self.put(queue, "readwrite", dispatch, a=a, b=ref, c=c, d=data, step=step)
         elif sort < 0.2:
             dispatch = arrival - self.timing.latency("gather")
-            map_ = self.deliver(queue.x, dispatch, int(self.rng.integers(2)), 2, 0, self.map_words())
+            map_ = self.deliver(
+                queue.x, dispatch, int(self.rng.integers(2)), 2, 0, self.map_words()
+            )
             base, step = self.address(0, 2 * half - 16)
             self.put(queue, "gather", dispatch, a=map_, b=ref, c=base, step=step)
         else:
@@ -253,10 +307,18 @@ class FlowBuilder:
             raise _Stuck
         self.way(direction, base, queue.x, arrival, end)
         link = int(self.rng.integers(self.chip.c2c.links))
-        self.put(queue, "receive", arrival - self.timing.latency("receive"), a=stream_ref(base, direction), b=link)
+        self.put(
+            queue,
+            "receive",
+            arrival - self.timing.latency("receive"),
+            a=stream_ref(base, direction),
+            b=link,
+        )
         return base
 
-    def from_vxm(self, at: int, time: int, direction: int, base: int, width: int, end: int, depth: int) -> int:
+    def from_vxm(
+        self, at: int, time: int, direction: int, base: int, width: int, end: int, depth: int
+    ) -> int:
         fitting = [t for t in Type if t.n_streams == width]
         if not fitting:
             raise _Stuck
@@ -264,12 +326,16 @@ class FlowBuilder:
         for i in range(width):
             self.way(direction, base + i, at, time, end)
         destination = vxm_operand(STREAM, type_, stream_ref(base, direction))
-        return self.vxm(time - self.timing.latency("add"), destination, is_float=type_.is_float, depth=depth)
+        return self.vxm(
+            time - self.timing.latency("add"), destination, is_float=type_.is_float, depth=depth
+        )
 
     def vxm(self, time: int, destination: int, *, is_float: bool, depth: int) -> int:
         """An operation whose result is of that class; returns the ALU."""
         queue = self.pick(self.by_unit[Unit.VXM])
-        row = self.pick([r for r in ROWS if r.unit is Unit.VXM and r.result in ("x", "f" if is_float else "i")])
+        row = self.pick(
+            [r for r in ROWS if r.unit is Unit.VXM and r.result in ("x", "f" if is_float else "i")]
+        )
         takes_float = is_float if row.name not in ("itof", "ftoi") else not is_float
         wide = Type.F32 if takes_float else Type.I32
         imm = int(self.rng.integers(1 << 32))
@@ -278,7 +344,10 @@ class FlowBuilder:
             how = self.rng.random()
             if how < 0.25 and depth > 0:
                 alu = self.vxm(
-                    time - self.chip.vxm.alu_cycles, vxm_operand(NONE, wide), is_float=takes_float, depth=depth - 1
+                    time - self.chip.vxm.alu_cycles,
+                    vxm_operand(NONE, wide),
+                    is_float=takes_float,
+                    depth=depth - 1,
                 )
                 columns[name] = vxm_operand(ALU, wide, alu)
             elif how < 0.4 and "imm" not in columns:
@@ -290,7 +359,9 @@ class FlowBuilder:
         self.put(queue, row.name, time, **columns)
         return queue.index
 
-    def from_sxm(self, at: int, time: int, direction: int, base: int, width: int, end: int, depth: int) -> int:
+    def from_sxm(
+        self, at: int, time: int, direction: int, base: int, width: int, end: int, depth: int
+    ) -> int:
         names = {1: ("shift", "select", "permute", "distribute"), 16: ("transpose", "rotate")}
         name = self.pick(names.get(width, ("shift", "select", "permute")))
         dispatch = time - self.timing.latency(name)
@@ -301,17 +372,39 @@ class FlowBuilder:
         outward = EAST if at > 0 else WEST
 
         def source(n: int, words: Any = None) -> int:
-            return self.deliver(at, dispatch, outward if self.chance(0.8) else 1 - outward, n, depth, words)
+            return self.deliver(
+                at, dispatch, outward if self.chance(0.8) else 1 - outward, n, depth, words
+            )
 
         to = stream_ref(base, direction)
         if name == "shift":
             amount, step = self.address(-40, 41)
             wrap = WRAP if self.chance(0.5) else 0
-            self.put(queue, name, dispatch, a=source(width), b=to, c=amount & 0xFFFF, d=width | wrap, step=step)
+            self.put(
+                queue,
+                name,
+                dispatch,
+                a=source(width),
+                b=to,
+                c=amount & 0xFFFF,
+                d=width | wrap,
+                step=step,
+            )
         elif name == "select":
-            self.put(queue, name, dispatch, a=source(width), b=source(width), c=source(1), d=to, imm=width)
+            self.put(
+                queue,
+                name,
+                dispatch,
+                a=source(width),
+                b=source(width),
+                c=source(1),
+                d=to,
+                imm=width,
+            )
         elif name == "permute":
-            self.put(queue, name, dispatch, a=source(width), b=source(2, PERMUTE_WORDS), c=to, d=width)
+            self.put(
+                queue, name, dispatch, a=source(width), b=source(2, PERMUTE_WORDS), c=to, d=width
+            )
         elif name == "distribute":
             map_, zero = int(self.rng.integers(1 << 63)), int(self.rng.integers(1 << 16))
             self.put(queue, name, dispatch, a=source(1), b=to, c=zero, imm=map_)
@@ -321,13 +414,17 @@ class FlowBuilder:
             self.put(queue, name, dispatch, a=source(4), b=to, c=4)
         return base
 
-    def from_acc(self, at: int, time: int, direction: int, base: int, width: int, end: int, depth: int) -> int:
+    def from_acc(
+        self, at: int, time: int, direction: int, base: int, width: int, end: int, depth: int
+    ) -> int:
         if width != 4:
             raise _Stuck
         for i in range(width):
             self.way(direction, base + i, at, time, end)
         flags = EMIT | int(self.rng.integers(4))
-        self.accumulate(at, time - self.timing.latency("acc"), stream_ref(base, direction), flags, depth)
+        self.accumulate(
+            at, time - self.timing.latency("acc"), stream_ref(base, direction), flags, depth
+        )
         return base
 
     # consumers: the ends of flows
@@ -353,7 +450,15 @@ class FlowBuilder:
 
     def grow(self, *, depth: int = 2, attempts: int = 6) -> bool:
         """Add one flow at a random time; False if none could be placed."""
-        ends = (self.end_write, self.end_write, self.end_write, self.end_weights, self.end_acc, self.end_vxm, self.end_other)
+        ends = (
+            self.end_write,
+            self.end_write,
+            self.end_write,
+            self.end_weights,
+            self.end_acc,
+            self.end_vxm,
+            self.end_other,
+        )
         for _ in range(attempts):
             self.count = int(self.rng.integers(2, 6)) if self.chance(0.3) else 1
             self.gap = int(self.rng.integers(1, 4))
@@ -389,11 +494,18 @@ class FlowBuilder:
             self.put(queue, "iw", after)
 
     def end_acc(self, time: int, depth: int) -> None:
-        self.accumulate(self.pick((-self.edge, self.edge)), time, 0, int(self.rng.integers(4)), depth)
+        self.accumulate(
+            self.pick((-self.edge, self.edge)), time, 0, int(self.rng.integers(4)), depth
+        )
 
     def end_vxm(self, time: int, depth: int) -> None:
         is_float = self.chance(0.5)
-        self.vxm(time, vxm_operand(NONE, Type.F32 if is_float else Type.I32), is_float=is_float, depth=depth)
+        self.vxm(
+            time,
+            vxm_operand(NONE, Type.F32 if is_float else Type.I32),
+            is_float=is_float,
+            depth=depth,
+        )
 
     def end_other(self, time: int, depth: int) -> None:
         if self.links and self.chance(0.5):
@@ -416,7 +528,13 @@ class FlowBuilder:
 
 
 def flow_program(
-    chip: Chip, seed: int, n_flows: int, *, links: bool = True, depth: int = 2, careless: float = 0.0
+    chip: Chip,
+    seed: int,
+    n_flows: int,
+    *,
+    links: bool = True,
+    depth: int = 2,
+    careless: float = 0.0,
 ) -> Program:
     """A program of up to n_flows flows that breaks no law unless careless, with some barriers and epochs."""
     builder = FlowBuilder(chip, seed, links=links, careless=careless)
@@ -448,8 +566,26 @@ def _with_barriers(program: Program, chip: Chip, rng: np.random.Generator) -> Pr
             start = busy_until(link) + int(rng.integers(horizon))
             after = (start // chip.c2c.epoch_cycles + 1) * chip.c2c.epoch_cycles
             extra += [(link, "deskew", start), (link, "config", after)] if after < 600 else []
-    more = make_program(chip, [(q, name, t, {"imm": 0xFFFFF if name == "config" else 0}) for q, name, t in extra])
-    return replace(program, instructions=sort_instructions(np.concatenate((rows, more.instructions))))
+    more = make_program(
+        chip, [(q, name, t, {"imm": 0xFFFFF if name == "config" else 0}) for q, name, t in extra]
+    )
+    return replace(
+        program, instructions=sort_instructions(np.concatenate((rows, more.instructions)))
+    )
+
+
+def long_queues(chip: Chip, seed: int, n_instructions: int = 60) -> Program:
+    """Two or three queues with many instructions that do nothing, some repeated, loosely spaced; no fetches."""
+    rng = np.random.default_rng(seed)
+    rows: list[tuple[int, str, int, Columns]] = []
+    for queue in rng.choice(len(queues(chip)), int(rng.integers(2, 4)), replace=False).tolist():
+        time = int(rng.integers(4))
+        for _ in range(n_instructions):
+            count = int(rng.integers(2, 5)) if rng.random() < 0.2 else 1
+            gap = int(rng.integers(1, 4)) if count > 1 else 1
+            rows.append((queue, "config", time, {"count": count, "gap": gap}))
+            time += (count - 1) * gap + int(rng.choice((1, 1, 2, 5, 12)))
+    return make_program(chip, rows, name="long")
 
 
 def raw_program(chip: Chip, seed: int, n_instructions: int) -> Program:
@@ -463,10 +599,19 @@ def raw_program(chip: Chip, seed: int, n_instructions: int) -> Program:
         common = [r for r in ROWS if r.unit is Unit.ANY and r.name not in ("nop", "repeat")]
         choice = common if rng.random() < 0.06 else own
         row = choice[int(rng.integers(len(choice)))]
-        rows.append((queue.number, row.name, int(rng.integers(40)), _random_columns(rng, chip, queue, row.op)))
+        rows.append(
+            (
+                queue.number,
+                row.name,
+                int(rng.integers(40)),
+                _random_columns(rng, chip, queue, row.op),
+            )
+        )
     program = make_program(chip, rows, name="raw")
     if rng.random() < 0.2:
-        constant = np.array([[int(rng.integers(2 * chip.mem.slices_per_hemisphere)), 16, 48]], np.int64)
+        constant = np.array(
+            [[int(rng.integers(2 * chip.mem.slices_per_hemisphere)), 16, 48]], np.int64
+        )
         program = replace(program, constant=constant)
     return program
 
@@ -484,9 +629,10 @@ def _random_columns(rng: np.random.Generator, chip: Chip, queue: Queue, op: int)
         size = operand.width or (type_.n_streams if op == 52 else width)
         size = {-1: 4, -2: 16}.get(size, size)
         near = size * draw(min(4, 32 // size))
+        tap = operand.role == "in" and rng.random() < 0.3
         columns[operand.column] = {
             Kind.ADDRESS: lambda: draw(chip.mem.words_per_slice - 8),
-            Kind.STREAM: lambda near=near: stream_ref(near, draw(2), rng.random() < 0.3),
+            Kind.STREAM: lambda near=near, tap=tap: stream_ref(near, draw(2), tap),
             Kind.OPERAND: lambda: 0,
             Kind.COLUMN: lambda: draw(16),
             Kind.ENTRY: lambda: draw(8),
@@ -529,7 +675,9 @@ def _random_vxm(rng: np.random.Generator, chip: Chip, op: int) -> Columns:
 def _vxm_value(rng: np.random.Generator, chip: Chip, kind: int, type_: Type) -> int:
     if kind == STREAM:
         size = type_.n_streams
-        return stream_ref(size * int(rng.integers(8 // size)), int(rng.integers(2)), bool(rng.random() < 0.3))
+        return stream_ref(
+            size * int(rng.integers(8 // size)), int(rng.integers(2)), bool(rng.random() < 0.3)
+        )
     return int(rng.integers(chip.vxm.alus)) if kind == ALU else 0
 
 
@@ -559,11 +707,25 @@ def supplied(program: Program, chip: Chip) -> Program:
     return fed if len(program.instructions) % 4 == 0 else replace(fed, constant=program.constant)
 
 
+def hurried(program: Program, seed: int, one_in: int = 2) -> Program:
+    """The program with one fetch in `one_in` up to 20 cycles earlier, perhaps before there is room for its words."""
+    rng = np.random.default_rng(seed)
+    rows = program.instructions.copy()
+    early = (rows["op"] == BY_NAME["ifetch"].op) & (rng.random(len(rows)) < 1 / one_in)
+    times = rows["time"] - rng.integers(0, 21, len(rows))
+    rows["time"][early] = np.maximum(times[early], 0)
+    return replace(program, instructions=sort_instructions(rows))
+
+
 def _change(rows: np.ndarray, chip: Chip, rng: np.random.Generator) -> np.ndarray:
     i = int(rng.integers(len(rows)))
     row = BY_OP[int(rows["op"][i])]
-    what = int(rng.integers(12))
-    streams = [o.column for o in row.operands if o.kind in (Kind.STREAM, Kind.OPERAND) and o.column != "imm"]
+    what = int(rng.integers(13))
+    streams = [
+        o.column
+        for o in row.operands
+        if o.kind in (Kind.STREAM, Kind.OPERAND) and o.column != "imm"
+    ]
     if what <= 1:
         rows["time"][i] = max(0, int(rows["time"][i]) + int(rng.choice((-1, 1, 2))))
     elif what == 2 and streams:
@@ -586,7 +748,9 @@ def _change(rows: np.ndarray, chip: Chip, rng: np.random.Generator) -> np.ndarra
         rows = np.concatenate((rows, _stray(chip, rng, int(rows["time"].max()) + 1)))
     elif what == 9:
         rows = np.concatenate((rows, _rival(rows, chip, rng)))
-    elif what >= 10:
+    elif what <= 11:
+        rows = np.concatenate((rows, _fetch(rows, chip, rng)))
+    elif what == 12:
         results = np.flatnonzero(rows["op"] == BY_NAME["acc"].op)
         rows["d"][results[:1]] ^= Type.F32 ^ Type.I32
     return rows
@@ -607,12 +771,18 @@ def _rival(rows: np.ndarray, chip: Chip, rng: np.random.Generator) -> np.ndarray
     return twin if twin["time"][0] >= 0 else twin[:0]
 
 
+def _fetch(rows: np.ndarray, chip: Chip, rng: np.random.Generator) -> np.ndarray:
+    """A fetch for a queue in use, from a slice in use when it is used."""
+    reader, fetcher = rows[rng.integers(len(rows), size=2)]
+    n_slices = 2 * chip.mem.slices_per_hemisphere
+    slice_ = int(reader["queue"]) if reader["queue"] < n_slices else int(rng.integers(n_slices))
+    time = max(0, int(reader["time"]) - int(rng.integers(2)))
+    columns = {"a": slice_, "b": int(rng.integers(chip.mem.words_per_slice - 1))}
+    return make_program(chip, [(int(fetcher["queue"]), "ifetch", time, columns)]).instructions
+
+
 def _stray(chip: Chip, rng: np.random.Generator, horizon: int) -> np.ndarray:
-    """One instruction that has nothing to do with the rest, a fetch in half of the cases."""
-    if rng.random() < 0.5:
-        queue = int(rng.integers(len(queues(chip))))
-        columns = {"a": int(rng.integers(2 * chip.mem.slices_per_hemisphere)), "b": int(rng.integers(32))}
-        return make_program(chip, [(queue, "ifetch", int(rng.integers(horizon)), columns)]).instructions
+    """One instruction that has nothing to do with the rest."""
     stray = raw_program(chip, int(rng.integers(1 << 62)), 1).instructions
     stray["time"] = int(rng.integers(horizon))
     return stray
@@ -624,8 +794,12 @@ def malformed(program: Program, seed: int, n_changes: int) -> Program:
     rows = program.instructions.copy()
     for _ in range(n_changes if len(rows) else 0):
         i = int(rng.integers(len(rows)))
-        column = str(rng.choice(["time", "queue", "op", "count", "gap", "step", "a", "b", "c", "d", "imm"]))
-        bits = {"time": 5, "queue": 8, "op": 6, "count": 3, "gap": 2, "step": 6, "imm": 40}.get(column, 13)
+        column = str(
+            rng.choice(["time", "queue", "op", "count", "gap", "step", "a", "b", "c", "d", "imm"])
+        )
+        bits = {"time": 5, "queue": 8, "op": 6, "count": 3, "gap": 2, "step": 6, "imm": 40}.get(
+            column, 13
+        )
         if rng.random() < 0.3 and column not in ("count", "gap"):
             rows[column][i] = -1 if column in ("time", "step") else np.iinfo(rows[column].dtype).max
         else:
@@ -638,11 +812,18 @@ SEEDS = st.integers(0, 2**62)
 
 def raw_programs(chip: Chip, *, max_instructions: int = 24) -> st.SearchStrategy[Program]:
     """Random instructions, mostly faulty."""
-    return st.builds(lambda seed, n: raw_program(chip, seed, n), SEEDS, st.integers(1, max_instructions))
+    return st.builds(
+        lambda seed, n: raw_program(chip, seed, n), SEEDS, st.integers(1, max_instructions)
+    )
 
 
 def flow_programs(
-    chip: Chip, *, max_flows: int = 6, max_changes: int = 0, links: bool = True, careless: float = 0.0
+    chip: Chip,
+    *,
+    max_flows: int = 6,
+    max_changes: int = 0,
+    links: bool = True,
+    careless: float = 0.0,
 ) -> st.SearchStrategy[Program]:
     """Data flows that keep the laws unless careless, with up to max_changes small changes that break some."""
 
@@ -667,5 +848,3 @@ def shrunk(program: Program, fails: Callable[[Program], bool]) -> Program:
                 start += size
         size //= 2
     return replace(program, instructions=rows)
-
-

@@ -106,15 +106,15 @@ FAULTS = {
         ("mxm busy", 11, "mxm.2.a"),
     ),
     "a result taken too late": (
-        FEED_F16 + "35: mxm.2.c acc r0 keep f32",
+        FEED_F16 + "35: mxm.2.c acc r0 e0 keep f32",
         ("mxm result missing", 35, "mxm.2.c"),
     ),
     "a result of the tandem on its other plane": (
-        FEED_F16 + "34: mxm.3.c acc r0 keep f32",
+        FEED_F16 + "34: mxm.3.c acc r0 e0 keep f32",
         ("mxm result missing", 34, "mxm.3.c"),
     ),
     "a result of the other type": (
-        FEED_F16 + "34: mxm.2.c acc r0 keep i32",
+        FEED_F16 + "34: mxm.2.c acc r0 e0 keep i32",
         ("mxm type", 34, "mxm.2.c"),
     ),
     "a queue that nobody releases": ("4: vxm.0 sync\n3: vxm.1 notify", ("queue order", 4, "vxm.0")),
@@ -152,8 +152,7 @@ FAULTS = {
 SOUND = {
     "nothing": "",
     "a slot is free behind the unit that takes": (
-        "0: mem.w4 read 0 e3\n2: mem.w1 write 9 e3\n3: mem.e0 read 1 e3\n"
-        "5: mem.e4 write 9 e3"
+        "0: mem.w4 read 0 e3\n2: mem.w1 write 9 e3\n3: mem.e0 read 1 e3\n5: mem.e4 write 9 e3"
     ),
     "a value is sampled where and when it arrives": "0: mem.w0 read 0 e3\n1: mem.w1 write 9 e3",
     "several units sample one register": (
@@ -200,7 +199,10 @@ def test_the_first_fault_is_named_with_cycle_and_queue(chip: Chip, what: str) ->
     text, expected = FAULTS[what]
     program = program_of(chip, text)
     assert first_of(check(program, chip), chip) == expected
-    for judge in (lambda: prove(program, chip), lambda: ReferenceEngine(chip, Memory(chip)).run(program)):
+    for judge in (
+        lambda: prove(program, chip),
+        lambda: ReferenceEngine(chip, Memory(chip)).run(program),
+    ):
         with pytest.raises(MachineFault) as caught:
             judge()
         fault = caught.value
@@ -208,7 +210,9 @@ def test_the_first_fault_is_named_with_cycle_and_queue(chip: Chip, what: str) ->
 
 
 @pytest.mark.parametrize("what", SOUND)
-def test_a_program_within_the_laws_has_the_cycles_and_activity_of_a_run(chip: Chip, what: str) -> None:
+def test_a_program_within_the_laws_has_the_cycles_and_activity_of_a_run(
+    chip: Chip, what: str
+) -> None:
     program = program_of(chip, SOUND[what])
     report = prove(program, chip)
     result = ReferenceEngine(chip, Memory(chip)).run(program)

@@ -3,27 +3,31 @@
     isa/       one table, and what derives from it        machine/   reference engine, checker
     compiler/  model × chip → programs                    fast/      the same bits at native speed
     session    a model in use                             energy     activity → joules
+    sampling   logits → tokens
 """
 
-from takt.lpu.compiler import Bound, Compiled, Placed, Step, compile_model
-from takt.lpu.energy import Energy, energy
+from takt.lpu.compiler import Compiled, Step, compile_model
+from takt.lpu.energy import energy
 from takt.lpu.isa import Program, TaktFile, print_program
-from takt.lpu.machine import Activity, Memory
+from takt.lpu.isa import load as load_takt
+from takt.lpu.isa import save as save_takt
+from takt.lpu.isa.program import queues
+from takt.lpu.sampling import Generation, Sampler
 from takt.lpu.session import Session, StepResult
 
 __all__ = [
-    "Activity",
-    "Bound",
     "Compiled",
-    "Energy",
-    "Memory",
-    "Placed",
+    "Generation",
     "Program",
+    "Sampler",
     "Session",
     "Step",
     "StepResult",
     "TaktFile",
     "compile_model",
     "energy",
+    "load_takt",
     "print_program",
+    "queues",
+    "save_takt",
 ]

@@ -9,7 +9,7 @@ from takt.lpu.fast import _kernels
 from takt.lpu.fast.codes import COLUMN_DTYPE, LANES, OP_DTYPE, UNKNOWN_TOP, Code
 
 LEVELS = tuple(range(_kernels.kernels() + 1))
-"""The kinds of kernel that this processor can run: plain, AVX2, AVX-512."""
+"""The kinds of kernel that this processor can run: plain, AVX2, AVX-512, AVX-512 with VBMI."""
 
 
 def run_op(
@@ -17,7 +17,7 @@ def run_op(
     inputs: list[NDArray[np.generic]],
     out_bytes: int,
     *,
-    level: int = 2,
+    level: int = 9,
     n: int = 0,
     imm: int = 0,
     columns: NDArray[np.void] | None = None,
@@ -50,7 +50,7 @@ def matrix_f16(
     weights: NDArray[np.uint16],
     acts: NDArray[np.uint16],
     *,
-    level: int = 2,
+    level: int = 9,
     threads: int = 1,
     measured: bool = False,
 ) -> NDArray[np.uint32]:
@@ -72,7 +72,7 @@ def matrix_f16(
 
 
 def matrix_i8(
-    weights: NDArray[np.int8], acts: NDArray[np.int8], *, level: int = 2, threads: int = 1
+    weights: NDArray[np.int8], acts: NDArray[np.int8], *, level: int = 9, threads: int = 1
 ) -> NDArray[np.int32]:
     """[lanes, columns] × [rows, lanes] → [rows, columns]."""
     stored = np.ascontiguousarray(weights.T)

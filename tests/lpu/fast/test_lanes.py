@@ -14,13 +14,57 @@ from tests.lpu.fast.kernel_tape import LEVELS, planes, run_op
 LANES = 320
 _VXM = [row for row in ROWS if row.unit is Unit.VXM]
 _EDGES = np.array(
-    [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 88.7, 88.8, 89.0, 90.0, -87.3, -87.4, -103.9, -104.0, -105.0]
-    + [65504.0, 65519.9, 65520.0, -65520.0, 6.1e-5, 6.0e-5, 2.0**-24, 2.0**-25, 2.9e-8, 3.0e-8, 1e-45, -1e-45]
-    + [2147483520.0, 2147483648.0, -2147483648.0, -2147483904.0, 8388607.5, 8388608.0, 4194303.5, 4194304.5]
+    [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        1.5,
+        2.5,
+        -2.5,
+        88.7,
+        88.8,
+        89.0,
+        90.0,
+        -87.3,
+        -87.4,
+        -103.9,
+        -104.0,
+        -105.0,
+    ]
+    + [
+        65504.0,
+        65519.9,
+        65520.0,
+        -65520.0,
+        6.1e-5,
+        6.0e-5,
+        2.0**-24,
+        2.0**-25,
+        2.9e-8,
+        3.0e-8,
+        1e-45,
+        -1e-45,
+    ]
+    + [
+        2147483520.0,
+        2147483648.0,
+        -2147483648.0,
+        -2147483904.0,
+        8388607.5,
+        8388608.0,
+        4194303.5,
+        4194304.5,
+    ]
     + [3.4e38, -3.4e38, np.inf, -np.inf, np.nan, 1.1754944e-38, 1.1754942e-38],
     np.float32,
 )
-_PATTERNS = np.array([0x7F800001, 0xFFC00123, 0x7FFFFFFF, 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF, 1, 0x80000001], np.uint32)
+_PATTERNS = np.array(
+    [0x7F800001, 0xFFC00123, 0x7FFFFFFF, 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF, 1, 0x80000001],
+    np.uint32,
+)
 
 
 def samples(seed: int) -> NDArray[np.uint32]:
@@ -40,7 +84,9 @@ def test_every_operation_has_the_bits_of_the_semantics(row: object, level: int) 
         got = run_op(row.op, [x, y], 4 * LANES, level=level).view(np.uint32)  # type: ignore[attr-defined]
         expected = semantics.vxm(row.name, x, y if row.n_sources == 2 else None)  # type: ignore[attr-defined]
         wrong = np.flatnonzero(got != expected)
-        assert not len(wrong), [(hex(x[i]), hex(y[i]), hex(got[i]), hex(expected[i])) for i in wrong[:4]]
+        assert not len(wrong), [
+            (hex(x[i]), hex(y[i]), hex(got[i]), hex(expected[i])) for i in wrong[:4]
+        ]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -73,7 +119,9 @@ def test_narrowing_to_f16_rounds_to_even_and_saturates(level: int) -> None:
 def test_other_exits_have_the_bits_of_the_semantics(code: Code, type_: Type, level: int) -> None:
     for seed in range(10):
         x = samples(seed)
-        x[:100] = np.random.default_rng(seed).integers(-300, 300, 100).astype(np.int32).view(np.uint32)
+        x[:100] = (
+            np.random.default_rng(seed).integers(-300, 300, 100).astype(np.int32).view(np.uint32)
+        )
         got = run_op(code, [x], type_.n_streams * LANES, level=level)
         assert np.array_equal(got.reshape(-1, LANES), semantics.narrow(x, type_))
 

@@ -63,7 +63,9 @@ def test_a_barrier_takes_35_cycles_from_notify_to_release(full):
     """All other 143 queues park; the first cycle in which they may go on is 35 after the notify, for all of them."""
     names = [name for name in full.number if name != "vxm.0"]
     parked = "".join(f"{i % 3}: {name} sync\n" for i, name in enumerate(names))
-    text = parked + "5: vxm.0 notify\n" + "".join(f"{{}}: {name} config 0xfffff\n" for name in names)
+    text = (
+        parked + "5: vxm.0 notify\n" + "".join(f"{{}}: {name} config 0xfffff\n" for name in names)
+    )
     assert len(full.number) == 144
     full.run(text.replace("{}", str(5 + 35)))
     assert full.kind(text.replace("{}", str(5 + 34))) == ("queue order", 39, "mem.w0")
@@ -106,14 +108,20 @@ def test_all_weights_are_in_the_arrays_in_less_than_40_cycles(full):
         for i in range(4):
             m = 40 + i if plane % 2 == 0 else 36 + i
             hops = 16 - 1 - m // 4
-            lines.append(f"{60 + hops}: mem.{side}{m} write {200 + plane} {inward[side]}{stream + i}")
+            lines.append(
+                f"{60 + hops}: mem.{side}{m} write {200 + plane} {inward[side]}{stream + i}"
+            )
     full.run(load + "\n".join(lines))
     for plane in range(4):
         side = SIDES[plane // 2]
         first = 40 if plane % 2 == 0 else 36
-        raw = np.stack([full.slice(f"mem.{side}{first + i}")[200 + plane] for i in range(4)], axis=1)
+        raw = np.stack(
+            [full.slice(f"mem.{side}{first + i}")[200 + plane] for i in range(4)], axis=1
+        )
         sums = np.ascontiguousarray(raw).view(np.int32)[:, 0]
-        expected = acts[side].view(np.int8).astype(np.int64) @ weights[plane].view(np.int8).astype(np.int64)
+        expected = acts[side].view(np.int8).astype(np.int64) @ weights[plane].view(np.int8).astype(
+            np.int64
+        )
         assert np.array_equal(sums, expected)
 
 
@@ -149,7 +157,9 @@ def test_one_nop_waits_up_to_65_536_cycles(full):
     assert two_words.kind("65537: vxm.0 config 0xfffff") == ("instruction supply", 65_537, "vxm.0")
 
 
-@pytest.mark.parametrize(("clock_hz", "tops"), [(900_000_000, 737.28), (1_000_000_000, 819.2), (1_250_000_000, 1024)])
+@pytest.mark.parametrize(
+    ("clock_hz", "tops"), [(900_000_000, 737.28), (1_000_000_000, 819.2), (1_250_000_000, 1024)]
+)
 def test_peak_int8_at_each_clock(full, clock_hz, tops):
     chip = replace(full.chip, core=replace(full.chip.core, clock_hz=clock_hz))
     n = 8

@@ -69,7 +69,9 @@ def test_f16_dot_products_of_full_length_survive_cancellation(seed):
 
 def test_f16_sums_halfway_between_two_f32_go_to_even_and_a_sticky_bit_decides():
     one, small, tiny = 0x3C00, 0x0C00, 0x0001  # 1, 2⁻¹², 2⁻²⁴
-    halfway = semantics.dot_f16(np.array([one, small], np.uint16), np.array([[one], [small]], np.uint16))
+    halfway = semantics.dot_f16(
+        np.array([one, small], np.uint16), np.array([[one], [small]], np.uint16)
+    )
     assert halfway.view(np.float32)[0] == 1.0
     above = semantics.dot_f16(
         np.array([one, small, tiny], np.uint16), np.array([[one], [small], [tiny]], np.uint16)
@@ -101,8 +103,8 @@ def test_i8_dot_products_reach_their_extremes():
 
 @given(F32, F32)
 def test_float_operations_are_single_f32_operations_with_canonical_nan(x, y):
-    a, b = x.view(np.float32).astype(np.float64), y.view(np.float32).astype(np.float64)
     with np.errstate(all="ignore"):
+        a, b = (raw.view(np.float32).astype(np.float64) for raw in (x, y))
         # Sums and products of two f32 round alike through doubles (53 ≥ 2·24 + 2).
         for name, wide in (("add", a + b), ("sub", a - b), ("mul", a * b)):
             expected = wide.astype(np.float32)
@@ -116,7 +118,12 @@ def test_max_min_and_relu_at_zeros_and_nan():
     assert semantics.vxm("min", minus, plus) == plus
     assert semantics.vxm("max", nan, plus) == semantics.vxm("min", plus, nan) == semantics.NAN_F32
     assert semantics.vxm("relu", minus) == plus
-    assert semantics.vxm("relu", nan) == semantics.vxm("abs", nan) == semantics.vxm("neg", nan) == semantics.NAN_F32
+    assert (
+        semantics.vxm("relu", nan)
+        == semantics.vxm("abs", nan)
+        == semantics.vxm("neg", nan)
+        == semantics.NAN_F32
+    )
 
 
 def test_mov_and_mask_copy_patterns():
@@ -139,7 +146,11 @@ def test_integer_operations_wrap_or_saturate(x, y):
     def saturated(value):
         return min(max(value, -(2**31)), 2**31 - 1)
 
-    assert (got("addi"), got("subi"), got("muli")) == (wrapped(x + y), wrapped(x - y), wrapped(x * y))
+    assert (got("addi"), got("subi"), got("muli")) == (
+        wrapped(x + y),
+        wrapped(x - y),
+        wrapped(x * y),
+    )
     assert (got("adds"), got("subs")) == (saturated(x + y), saturated(x - y))
     assert (got("maxi"), got("mini")) == (max(x, y), min(x, y))
     assert np.float32(x) == semantics.vxm("itof", a).view(np.float32)[0]

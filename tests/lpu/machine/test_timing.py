@@ -41,7 +41,9 @@ def test_the_last_effect_of_each_kind_of_instruction(bench):
 
 
 def test_a_repeat_ends_with_its_last_issue(bench):
-    assert program_cycles(bench.program("3: mem.w0 read 0 e0 x5 @7 +1"), bench.chip) == 3 + 28 + 1 + 20
+    assert (
+        program_cycles(bench.program("3: mem.w0 read 0 e0 x5 @7 +1"), bench.chip) == 3 + 28 + 1 + 20
+    )
     assert program_cycles(bench.program(""), bench.chip) == 0
 
 
@@ -68,7 +70,11 @@ def test_expand_agrees_with_a_loop_over_repeats(bench):
     lines, expected, time = [], [], 0
     for _ in range(50):
         count, gap, step = (int(rng.integers(1, high)) for high in (6, 5, 4))
-        lines.append(f"{time}: mem.e3 read 7 e0 x{count} @{gap} +{step}" if count > 1 else f"{time}: mem.e3 read 7 e0")
+        lines.append(
+            f"{time}: mem.e3 read 7 e0 x{count} @{gap} +{step}"
+            if count > 1
+            else f"{time}: mem.e3 read 7 e0"
+        )
         expected += [(time + i * gap, 7 + i * step) for i in range(count)]
         time += count * gap + int(rng.integers(1, 9))
     issues = expand(bench.program("\n".join(lines)))

@@ -15,7 +15,8 @@ from takt.lpu.compiler.geometry import geometry
 from takt.lpu.compiler.host import write_step
 from takt.lpu.compiler.image import fetch, new_image
 from takt.lpu.compiler.ir import Plan
-from takt.lpu.compiler.lower import Decode, Layout, lay_out
+from takt.lpu.compiler.layout import Layout, lay_out
+from takt.lpu.compiler.lower import Decode
 from takt.lpu.compiler.passes import Work, run_passes
 from takt.lpu.compiler.schedule import Placed
 from takt.lpu.isa import Program

@@ -10,7 +10,7 @@ import numpy as np
 from takt.lpu.compiler.image import store
 from takt.lpu.compiler.ir import Buffer
 from takt.lpu.compiler.lanes import rope_rows
-from takt.lpu.compiler.lower import Layout
+from takt.lpu.compiler.layout import Layout
 from takt.lpu.machine import Memory
 from takt.models import rope_frequencies
 

@@ -165,6 +165,19 @@ class Image:
                                    base=base)
         return self.tiles[key]
 
+    def identity(self, side: int) -> Tile:
+        """The f16 tile that hands its input through (for sums over rows)."""
+        key = ("identity", side, 0)
+        if key not in self.tiles:
+            slices, base = self.columns(side, Type.F16, self.g.columns // 16, "identity")
+            self.tiles[key] = Tile(f"identity.{side}", Type.F16, side, self.g.columns // 16, slices=slices, base=base)
+        return self.tiles[key]
+
+    def zero_row(self) -> Buffer:
+        """One f16 row of zeros: word 0 of two work slices, which nothing ever writes."""
+        return Buffer("zeros", Type.F16, fixed=True, constant=True, slices=tuple((s,) for s in self.work[EAST][:2]),
+                      bases=(0, 0))
+
     # -------------------------------------------------------------------------------------------------------- bytes
     def write(self, memory: Memory, model: Model) -> None:
         """Put every constant into memory."""
@@ -174,6 +187,8 @@ class Image:
             if tile.uniform:
                 half = len(tile.slices) // 2
                 memory.data[list(tile.slices[half:]), tile.base] = 0x3C  # 1.0 in f16 is 0x3C00
+            elif tile.name.startswith("identity"):
+                _store_tile(memory, tile, np.eye(self.g.lanes, dtype=np.float32))
         for key, matrix in self.matrices.items():
             folded = matrix.folded(model)
             for (owner, o, i), tile in self.tiles.items():

@@ -30,14 +30,15 @@ class Buffer:
     constant: bool = False
     interleaved: bool = False  # rows spread over 16 slices of one side, so that they can be loaded as MXM columns
     side: int = -1  # required side, −1 any
-    first_column: int = 0  # interleaved: MXM column of row 0
     slices: tuple[tuple[int, ...], ...] = ()
     bases: tuple[int, ...] = ()
     written: tuple[int, ...] = ()
     interval: int = 1
+    done: int = -1  # dispatch cycle of the last write so far
     last_read: int = 0
     n_readers: int = 0
     ideal: int = 0
+    ideal_done: int = 0
 
     def location(self, byte: int, row: int) -> tuple[int, int]:
         """(slice, word) of one byte-vector."""
@@ -83,9 +84,13 @@ class Feed:
 
 @dataclass(slots=True, eq=False)
 class Accumulator:
-    """`rows` accumulator entries of one plane; `entry` and times are filled in by `schedule`."""
+    """`rows` accumulator entries of one plane; `entry` and times are filled in by `schedule`.
+
+    With `fold`, all rows of a feed go to one entry, one after the other (a sum over rows).
+    """
 
     rows: int
+    fold: bool = False
     entry: int = -1
     last_time: int = -1
     ideal: int = 0
@@ -110,10 +115,11 @@ class FromBuffer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FromGather:
-    """One row of a table, its word given by a map buffer (u16 in each superlane). The table's bytes share a hop."""
+    """Rows of a table, each word given by a map buffer (u16 in each superlane). The table's bytes share a hop."""
 
     table: Buffer
     maps: Buffer
+    row: int = 0
 
 
 @dataclass(frozen=True, slots=True)

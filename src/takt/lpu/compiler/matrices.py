@@ -28,6 +28,7 @@ class Matrix:
     norm: str = ""
     factor: float = 1.0
     bias: bool = False
+    into_values: Matrix | None = None  # output projection: the value matrix, whose bias passes through softmax unchanged
 
     def n_groups(self, chunk: int) -> int:
         """Groups of 16 columns that output chunk `chunk` uses."""
@@ -46,9 +47,21 @@ class Matrix:
         """Bias after folding, f32 [out], or None."""
         has = model.has(self.tensor + ".bias")
         beta = self.norm and model.shape.norm == "layer" and model.has(self.norm + ".bias")
-        if not has and not beta:
+        total = np.zeros(int(self.out.max()) + 1, np.float64)
+        if self.into_values is not None:
+            value_bias = self.into_values.folded_bias(model)
+            if value_bias is not None:
+                w = model.tensor(self.tensor + ".weight").astype(np.float64)
+                group = model.shape.n_heads // model.shape.n_kv_heads
+                by_head = value_bias.reshape(-1, model.shape.head_dim)
+                total = total + w @ np.repeat(by_head, group, axis=0).reshape(-1).astype(np.float64)
+                has_value = True
+            else:
+                has_value = False
+        else:
+            has_value = False
+        if not has and not beta and not has_value:
             return None
-        total = np.zeros(model.shape.vocab_size if self.tensor == "head" else self.out.max() + 1, np.float64)
         if has:
             total = total + model.tensor(self.tensor + ".bias")
         if beta:
@@ -71,10 +84,11 @@ def model_matrices(shape: ModelShape, hidden: Lanes, heads: HeadLanes, ffn: Lane
     layer_norm = shape.norm == "layer"
     out: list[Matrix] = []
 
-    def put(key: str, tensor: str, o: Lanes, i: Lanes, norm: str = "", factor: float = 1.0) -> None:
+    def put(key: str, tensor: str, o: Lanes, i: Lanes, norm: str = "", factor: float = 1.0,
+            values: Matrix | None = None) -> None:
         part = ".".join(tensor.split(".")[-2:])
-        has_bias = part in shape.biases or (bool(norm) and layer_norm)
-        out.append(Matrix(key, tensor, o, i, norm, factor, has_bias))
+        has_bias = part in shape.biases or (bool(norm) and layer_norm) or values is not None
+        out.append(Matrix(key, tensor, o, i, norm, factor, has_bias, values))
 
     for n in range(shape.n_layers):
         at, ff = f"layers.{n}.attn", f"layers.{n}.ffn"
@@ -82,8 +96,9 @@ def model_matrices(shape: ModelShape, hidden: Lanes, heads: HeadLanes, ffn: Lane
         scale = shape.attention_scale if not shape.qk_norm else 1.0
         put(f"{n}.k", at + ".k", heads.k, hidden, norm)
         put(f"{n}.q", at + ".q", heads.q, hidden, norm, scale)
-        put(f"{n}.v", at + ".v", heads.v, hidden, norm)
-        put(f"{n}.o", at + ".o", hidden, heads.o)
+        values = Matrix(f"{n}.v", at + ".v", heads.v, hidden, norm)
+        out.append(values)
+        put(f"{n}.o", at + ".o", hidden, heads.o, values=values)
         norm = ff + ".norm" if pre else ""
         if shape.gated:
             put(f"{n}.gate", ff + ".gate", ffn, hidden, norm)

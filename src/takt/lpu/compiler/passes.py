@@ -23,7 +23,7 @@ from takt.lpu.compiler.bound import Bound, bound
 from takt.lpu.compiler.geometry import Geometry
 from takt.lpu.compiler.image import TEXT_WORDS
 from takt.lpu.compiler.ir import Plan
-from takt.lpu.compiler.lower import Layout
+from takt.lpu.compiler.layout import Layout
 from takt.lpu.compiler.schedule import Placed, Scheduler, inputs_of
 from takt.lpu.isa import Program, plan_supply
 from takt.lpu.machine import Activity

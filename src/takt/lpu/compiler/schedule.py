@@ -126,6 +126,7 @@ class Scheduler:
             for buffer in (*inputs_of(task), *(b for _, b, _ in task.outputs)):
                 if buffer.fixed:
                     buffer.written, buffer.n_readers, buffer.ideal, buffer.last_read = (), 0, 0, 0
+                    buffer.done, buffer.ideal_done = -1, 0
         for task in plan.tasks:
             self._count_readers(task)
         for task in plan.tasks:
@@ -247,6 +248,8 @@ class Scheduler:
             if ideal:
                 ready = buffer.ideal + _slack(n, ii, buffer, False)
                 first = max(first, ready + g.x_mxm - 1 + g.read - abc)
+                for written in feed.tile.sources:
+                    first = max(first, written.ideal_done + g.read + g.install + 1 - abc)
                 if feed.add:
                     first = max(first, feed.group.ideal + 1 - abc - g.depth)
             else:
@@ -275,7 +278,9 @@ class Scheduler:
             picks.reads[_key(source, offset)] = read
         for micro in chain.micros:
             for source in micro.sources:
-                if isinstance(source, FromGather) and not self._try_gather(source, t + micro.offset, undo, picks):
+                if isinstance(source, FromGather) and not self._try_gather(
+                    source, t + micro.offset, task.rows, undo, picks
+                ):
                     return None
             if not self._try_micro(task, chain, t, micro, undo, picks):
                 return None
@@ -345,30 +350,30 @@ class Scheduler:
         picks.results.append((first, swapped))
         return True
 
-    def _try_gather(self, source: FromGather, arrival: int, undo: Undo, picks: "_Picks") -> bool:
-        """A table row that is at the VXM at `arrival`: the map passes the table's hop, the row comes back."""
+    def _try_gather(self, source: FromGather, arrival: int, n: int, undo: Undo, picks: "_Picks") -> bool:
+        """Table rows of which the first is at the VXM at `arrival`: maps pass the table's hop, rows come back."""
         g, table = self.g, source.table
         slices = [byte[0] for byte in table.slices]
         x = g.slice_x[slices[0]]
         when = arrival - abs(x) - g.gather
         for s in slices:
-            if when < 0 or not undo.take(self.queue[s], when, 1):
+            if when < 0 or not undo.take(self.queue[s], when, _span(n, 1)):
                 return False
-        read = self._try_read(source.maps, 0, False, x, when, 1, 1, undo)
+        read = self._try_read(source.maps, source.row, False, x, when, n, 1, undo)
         if read is None:
             return False
         side = g.side_of(slices[0])
-        first = self.take_streams(undo, 1 if side == EAST else 0, (side, _CENTRE), arrival, 1, len(slices))
+        first = self.take_streams(undo, 1 if side == EAST else 0, (side, _CENTRE), arrival, _span(n, 1), len(slices))
         picks.gathers[id(source)] = (read, first)
         return first >= 0
 
-    def _emit_gather(self, source: FromGather, read: "_Read", first: int, arrival: int) -> int:
+    def _emit_gather(self, source: FromGather, read: "_Read", first: int, arrival: int, n: int) -> int:
         g, table = self.g, source.table
-        self._emit_read(read, 1, 1)
+        self._emit_read(read, n, 1)
         inward = 0
         for byte, (s,) in enumerate(table.slices):
             inward = 1 if g.side_of(s) == EAST else 0
-            self.emit(arrival - abs(g.slice_x[s]) - g.gather, s, "gather", a=stream_ref(read.first, read.direction),
+            self.emit(arrival - abs(g.slice_x[s]) - g.gather, s, "gather", count=n, a=stream_ref(read.first, read.direction),
                       b=stream_ref(first + byte, inward), c=table.bases[byte])
         return vxm_operand(isa.STREAM, table.type, stream_ref(first, inward))
 
@@ -501,7 +506,7 @@ class Scheduler:
         group.last_time = at
         flags = (ADD if feed.add else 0) | (EMIT if feed.last else KEEP)
         inward = 1 if side == EAST else 0
-        self.emit(at, g.queue[f"mxm.{plane}.c"], "acc", count=n, gap=ii, step=1, a=group.entry,
+        self.emit(at, g.queue[f"mxm.{plane}.c"], "acc", count=n, gap=ii, step=0 if group.fold else 1, a=group.entry,
                   b=stream_ref(result[0], inward) if feed.last else 0, c=flags, d=int(Type.F32 if f16 else Type.I32))
         if feed.swap:
             letter = "e" if side == EAST else "w"
@@ -533,7 +538,7 @@ class Scheduler:
                 read = picks.reads[_key(source, micro.offset)]
                 operands.append(vxm_operand(isa.STREAM, source.buffer.type, stream_ref(read.first, read.direction)))
             elif isinstance(source, FromGather):
-                operands.append(self._emit_gather(source, *picks.gathers[id(source)], t + micro.offset))
+                operands.append(self._emit_gather(source, *picks.gathers[id(source)], t + micro.offset, task.rows))
             elif isinstance(source, FromFeed):
                 feed = task.feeds[source.index]
                 first = picks.results[source.index][1 if source.swapped else 0]
@@ -561,6 +566,7 @@ class Scheduler:
             buffer.bases = tuple(self.allocate(s, buffer.rows, done + abs(g.slice_x[s])) for s in chosen)
         last = done
         for s, time, _, (byte, word, count, gap) in _runs(g, buffer, row, False, 0, done, n, ii, write=True):
+            buffer.done = max(buffer.done, time + (count - 1) * gap)
             self.emit(time, s, "write", count=count, gap=gap, step=1, a=word,
                       b=stream_ref(stream[1] + byte, stream[0]))
             last = max(last, time)
@@ -570,6 +576,7 @@ class Scheduler:
         buffer.written = tuple(map(max, buffer.written, written)) if buffer.written else written
         buffer.interval = ii
         buffer.ideal = max(buffer.ideal, ideal + micro.offset + g.exit + 1)
+        buffer.ideal_done = max(buffer.ideal_done, ideal + micro.offset + g.exit + 1 + (n - 1) * ii)
         self.ideal_end = max(self.ideal_end, buffer.ideal + (n - 1) * ii)
         return last
 
@@ -613,9 +620,8 @@ class Scheduler:
         g = self.g
         others = self.overlapping(tile)
         start = max([engine.installed, *(o.installed for o in others)]) + 1
-        ready = max((w for b in tile.sources for w in b.written), default=-1)
-        last_row = max(((b.rows - 1) * b.interval for b in tile.sources), default=0)
-        start = max(start, g.x_mxm + g.read, ready + last_row + 1 + g.read + g.x_mxm if ready >= 0 else 0)
+        ready = max((b.done for b in tile.sources), default=-1)
+        start = max(start, g.x_mxm + g.read, ready + 1 + g.read + g.x_mxm)
         planes = (_plane(tile), _plane(tile) + 1) if tile.type is Type.F16 else (_plane(tile),)
         groups = max([tile.first_group + tile.n_groups, *(self.dirty.get(p, 0) for p in planes)])
         cycles = self._load_cycles(tile, planes, start, groups)
@@ -765,6 +771,12 @@ def _runs(
     """MEM issues of one access: (slice, first cycle, queue span, (byte, word, count, gap)), one per slice used."""
     for byte in range(len(buffer.slices)):
         k = len(buffer.slices[byte])
+        if k > 1 and rows > k and not fixed:  # one issue each: reads and writes of a slice may then alternate
+            for j in range(rows):
+                s, word = buffer.location(byte, row + j)
+                travel = abs(target - g.slice_x[s])
+                yield s, arrival + j * interval + (travel if write else -travel - g.read), 1, (byte, word, 1, 1)
+            continue
         for j in range(min(k, rows) if not fixed else 1):
             s, word = buffer.location(byte, row + j)
             count = rows if fixed or k == 1 else (rows - j + k - 1) // k

@@ -66,7 +66,7 @@ static TARGET_AVX512 int run_avx512(Tape *tape) { return run_ops(tape); }
 
 static int run_tape(Tape *tape) {
 #ifdef TAKT_X86
-    if (kernel_level == 2) return run_avx512(tape);
+    if (kernel_level >= 2) return run_avx512(tape);
     if (kernel_level == 1) return run_avx2(tape);
 #endif
     return run_plain(tape);
@@ -193,10 +193,10 @@ done:
     return PyErr_Occurred() ? NULL : PyLong_FromLongLong(used);
 }
 
-PyDoc_STRVAR(kernels_doc, "kernels(at_most=2) -> int\n\nChoose the matrix kernels: 0 plain, 1 AVX2, 2 AVX-512.");
+PyDoc_STRVAR(kernels_doc, "kernels(at_most=9) -> int\n\nChoose the kernels: 0 plain, 1 AVX2, 2 AVX-512, 3 with VBMI; the best by default.");
 
 static PyObject *py_kernels(PyObject *self, PyObject *arguments) {
-    int at_most = 2;
+    int at_most = 9;
     (void)self;
     if (!PyArg_ParseTuple(arguments, "|i", &at_most)) return NULL;
     return PyLong_FromLong(choose_kernels(at_most));
@@ -212,6 +212,6 @@ static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT, "_kernels", "Kernels of the fast engine.", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernels(void) {
-    choose_kernels(2);
+    choose_kernels(9);
     return PyModule_Create(&module);
 }

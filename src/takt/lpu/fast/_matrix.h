@@ -57,18 +57,31 @@ typedef byte (*TopFn)(const byte *);
 #define TARGET TARGET_AVX512
 #define TAKT_AVX512
 #include "_dots.h"
+#undef NAME
+#undef TARGET
+/* For the weights of lanes 8v to 8v + 7: where in (32 low bytes, 32 high bytes) the top bytes of each double come from. */
+#define TOP8(l) 0, 0, 0, 0, 0, 0, l, 32 + (l)
+#define TOP64(l) TOP8(l), TOP8(l + 1), TOP8(l + 2), TOP8(l + 3), TOP8(l + 4), TOP8(l + 5), TOP8(l + 6), TOP8(l + 7)
+static const byte top_bytes[4][64] = {{TOP64(0)}, {TOP64(8)}, {TOP64(16)}, {TOP64(24)}};
+#define NAME(x) x##_vbmi
+#define TARGET __attribute__((target("avx512vbmi,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#define TAKT_VBMI
+#include "_dots.h"
+#undef TAKT_VBMI
 #undef TAKT_AVX512
 #undef NAME
 #undef TARGET
 #endif
 
 static int kernel_level;
+static double x_scale = 1, sum_scale = 1; /* what the kernels want activations times, and sums then times */
 static FourFn four = four_plain;
 static DotI8Fn dot_i8 = dot_i8_plain;
 static TopFn top_of = top_plain;
 
-/* 0 plain, 1 AVX2, 2 AVX-512: the best that the processor has and that is allowed. */
+/* 0 plain, 1 AVX2, 2 AVX-512, 3 with VBMI: the best that the processor has and that is allowed. */
 static int choose_kernels(int at_most) {
+    x_scale = sum_scale = 1;
     kernel_level = 0, four = four_plain, dot_i8 = dot_i8_plain, top_of = top_plain;
 #ifdef TAKT_X86
     __builtin_cpu_init();
@@ -77,6 +90,8 @@ static int choose_kernels(int at_most) {
     if (at_most >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         kernel_level = 2, four = four_avx512, dot_i8 = dot_i8_avx512, top_of = top_avx512;
+    if (at_most >= 3 && kernel_level == 2 && __builtin_cpu_supports("avx512vbmi"))
+        kernel_level = 3, four = four_vbmi, x_scale = 0x1p1000, sum_scale = 0x1p8;
 #endif
     (void)at_most;
     return kernel_level;
@@ -135,7 +150,7 @@ static void columns_f16(const Job *job, int first, int end) {
         for (int c = 0; c < 4 && i + c < end; c++)
             for (int row = 0; row < job->rows; row++) {
                 const Column *column = job->columns + i + c;
-                job->out[row * LANES + column->n] = rounded(job, column, row, bounds[c], sums[4 * row + c]);
+                job->out[row * LANES + column->n] = rounded(job, column, row, bounds[c], sums[4 * row + c] * sum_scale);
             }
     }
 }
@@ -180,8 +195,8 @@ INLINE void prepare_f16(Job *job) {
         if (!any) continue;
         for (int r = 0; r < job->rows; r++) {
             double magnitude = 0, *to = job->x + r * LANES + job->n_blocks * BLOCK;
-            for (int l = 0; l < BLOCK; l++) to[l] = x[r][lane + l];
-            for (int l = 0; l < BLOCK; l++) magnitude += fabs(to[l]); /* exact: multiples of 2⁻²⁴ below 2²⁵ */
+            for (int l = 0; l < BLOCK; l++) to[l] = (double)x[r][lane + l] * x_scale;
+            for (int l = 0; l < BLOCK; l++) magnitude += fabs((double)x[r][lane + l]); /* exact: multiples of 2⁻²⁴ below 2²⁵ */
             job->magnitude[r] += magnitude;
         }
         job->blocks[job->n_blocks++] = lane;

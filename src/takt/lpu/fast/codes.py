@@ -45,7 +45,9 @@ class Code(IntEnum):
     SEND = 141
 
 
-OP_DTYPE = np.dtype([("code", "<u2"), ("n", "<u2"), ("args", "<u4"), ("out", "<u8"), ("imm", "<u8")])
+OP_DTYPE = np.dtype(
+    [("code", "<u2"), ("n", "<u2"), ("args", "<u4"), ("out", "<u8"), ("imm", "<u8")]
+)
 COLUMN_DTYPE = np.dtype(
     [("low", "<u8"), ("high", "<u8"), ("n", "<u2"), ("top", "u1"), ("zero", "u1"), ("spare", "<u4")]
 )

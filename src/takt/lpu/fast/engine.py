@@ -72,7 +72,9 @@ class FastEngine:
     def __init__(self, chip: Chip, memory: Memory, *, threads: int | None = None) -> None:
         """`threads`: None takes TAKT_THREADS or the number of processors. The bits do not depend on it."""
         if (chip.lanes, chip.core.superlanes) != (LANES, SUPERLANES):
-            raise UnsupportedError(f"the fast engine is built for {LANES} lanes in {SUPERLANES} superlanes")
+            raise UnsupportedError(
+                f"the fast engine is built for {LANES} lanes in {SUPERLANES} superlanes"
+            )
         self.chip = chip
         self.memory = memory
         self.threads = _threads() if threads is None else threads
@@ -124,7 +126,9 @@ class FastEngine:
             why="found in the data of this run",
         )
 
-    def _resolve(self, program: Program, lifted: Lifted, cycles: int, activity: Activity) -> Prepared:
+    def _resolve(
+        self, program: Program, lifted: Lifted, cycles: int, activity: Activity
+    ) -> Prepared:
         """References to addresses."""
         placed, issues = lifted.placed, lifted.issues
         arena = _aligned(placed.arena_bytes)
@@ -135,13 +139,19 @@ class FastEngine:
         def address(references: Ints) -> NDArray[np.uint64]:
             value = np.maximum(references, 0)
             inside = base[value >> OFFSET_BITS] + (value & _OFFSET_MASK)
-            return np.where(references < 0, self.memory.data.ctypes.data - 1 - references, inside).astype(np.uint64)
+            return np.where(
+                references < 0, self.memory.data.ctypes.data - 1 - references, inside
+            ).astype(np.uint64)
 
         source = placed.ops
         ops = np.zeros(len(source), OP_DTYPE)
         ops["code"], ops["n"], ops["imm"] = source.code, source.n, source.imm
         ops["args"] = np.cumsum(source.n_args) - source.n_args
-        made = np.where(source.value >= 0, source.value << OFFSET_BITS, np.where(source.code == Code.SCATTER, 0, source.target))
+        made = np.where(
+            source.value >= 0,
+            source.value << OFFSET_BITS,
+            np.where(source.code == Code.SCATTER, 0, source.target),
+        )
         ops["out"] = address(made)
         _, at = source.uses()
         words = self.chip.mem.words_per_slice
@@ -154,7 +164,9 @@ class FastEngine:
             args=np.append(address(source.args[at]), np.zeros(1, np.uint64)),
             columns=columns,
             tiles=tiles,
-            issue=np.stack([issues.time[issue], issues.queue[issue], issues.index[issue]], axis=1).astype(np.int32),
+            issue=np.stack(
+                [issues.time[issue], issues.queue[issue], issues.index[issue]], axis=1
+            ).astype(np.int32),
             arena=arena,
             links=lifted.links,
             memory=self.memory,

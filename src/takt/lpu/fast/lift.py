@@ -19,7 +19,16 @@ from takt.chips import Chip
 from takt.lpu.fast.codes import LANES, WORD_BYTES, Code
 from takt.lpu.fast.links import LinkEvent
 from takt.lpu.fast.sources import PLANES, Sources, find_sources
-from takt.lpu.fast.tape import OFFSET_BITS, Builder, Placed, Tiles, drop_unused, in_memory, place, share_memory
+from takt.lpu.fast.tape import (
+    OFFSET_BITS,
+    Builder,
+    Placed,
+    Tiles,
+    drop_unused,
+    in_memory,
+    place,
+    share_memory,
+)
 from takt.lpu.fast.weights import Products, find_products
 from takt.lpu.isa.program import Program, Queue, queues
 from takt.lpu.isa.table import ADD, ALU, BY_NAME, EMIT, IMM, KEEP, ROWS, STREAM, WRAP, Type, Unit
@@ -81,7 +90,11 @@ class _Lifter:
         self.imm = imm
         links = self.of("send", "receive")
         # A vector sent in a cycle is there from the next one on.
-        self.links = links[np.lexsort((issues.queue[links], issues.op[links] == BY_NAME["send"].op, issues.time[links]))]
+        self.links = links[
+            np.lexsort(
+                (issues.queue[links], issues.op[links] == BY_NAME["send"].op, issues.time[links])
+            )
+        ]
         self.tape = Builder(np.unique(imm[np.isin(issues.op, _VXM_OPS)]), len(links))
         self.plane = np.full(len(issues), -1, np.int64)
         self.word = np.full(len(issues), -1, np.int64)
@@ -146,7 +159,9 @@ class _Lifter:
         # The queues of a plane are numbered w, a, c.
         self.result = np.zeros(len(acc), np.int64)
         if len(acc):
-            taken = self.at(self.issues.queue[acc] - 1, self.issues.time[acc] - before, products.abc)
+            taken = self.at(
+                self.issues.queue[acc] - 1, self.issues.time[acc] - before, products.abc
+            )
             self.result = self.word[taken]
         adds = self.issues.c[acc] & ADD != 0
         self.word[acc] = self.result
@@ -157,7 +172,9 @@ class _Lifter:
         products = self.products
         for is_f16, code, width in ((True, Code.MATRIX_F16, 2), (False, Code.MATRIX_I8, 1)):
             for rows in np.unique(products.batch_rows).tolist():
-                chosen = (products.tiles.is_f16[products.batch_tile] == is_f16) & (products.batch_rows == rows)
+                chosen = (products.tiles.is_f16[products.batch_tile] == is_f16) & (
+                    products.batch_rows == rows
+                )
                 batch = np.flatnonzero(chosen)
                 if not len(batch):
                     continue
@@ -186,7 +203,10 @@ class _Lifter:
         known = (before >= 0) & (entry[before] == entry)
         old = np.zeros(len(acc), np.int64)
         old[order] = np.where(known, self.word[acc[order[before]]], 0)
-        for code, types in ((Code.ACC_F32, (Type.F32, Type.F16)), (Code.ACC_I32, (Type.I32, Type.I8, Type.U8))):
+        for code, types in (
+            (Code.ACC_F32, (Type.F32, Type.F16)),
+            (Code.ACC_I32, (Type.I32, Type.I8, Type.U8)),
+        ):
             adds = (flags & ADD != 0) & np.isin(issues.d[acc], [int(t) for t in types])
             issue = acc[adds]
             args = np.stack([old[adds], self.result[adds]], axis=1)
@@ -196,7 +216,9 @@ class _Lifter:
     def split(self, issue: Ints) -> None:
         """Planes of 32-bit words; dropped again where nobody wants the bytes one by one."""
         args = self.word[issue][:, np.newaxis]
-        self.tape.emit(Code.SPLIT, self.key(issue, _AFTER), args, issue=issue, into=self.plane[issue])
+        self.tape.emit(
+            Code.SPLIT, self.key(issue, _AFTER), args, issue=issue, into=self.plane[issue]
+        )
 
     # VXM
 
@@ -209,14 +231,20 @@ class _Lifter:
             "b": np.zeros(len(issues), np.int64),
         }
         uses = ((vxm, "a", 0), (vxm[binary], "b", 1))
-        for issue, column, operand in uses:
+        for issue, column, _ in uses:
             self.immediates_and_alus(vxm, issue, column)
         for type_ in Type:
             self.widen(type_, uses)
         for issue in (vxm[~binary], vxm[binary]):
             x, y = self.widened["a"][issue], self.widened["b"][issue]
             args = np.stack([x, y], axis=1)
-            self.tape.emit(issues.op[issue].astype(np.int64), self.key(issue), args, issue=issue, into=self.word[issue])
+            self.tape.emit(
+                issues.op[issue].astype(np.int64),
+                self.key(issue),
+                args,
+                issue=issue,
+                into=self.word[issue],
+            )
         self.narrow(vxm)
 
     def immediates_and_alus(self, vxm: Ints, issue: Ints, column: str) -> None:
@@ -238,11 +266,17 @@ class _Lifter:
         for issue, column, operand in uses:
             value = getattr(self.issues, column)[issue]
             mine = issue[(value >> 10 & 3 == STREAM) & (value >> 7 & 7 == type_)]
-            found = self.sources.of(mine, operand, type_.n_streams) if len(mine) else np.zeros((0, type_.n_streams), np.int64)
+            found = (
+                self.sources.of(mine, operand, type_.n_streams)
+                if len(mine)
+                else np.zeros((0, type_.n_streams), np.int64)
+            )
             parts.append((mine, column))
             planes.append(found)
         plane = np.concatenate(planes)
-        words = self.words_behind(plane) if type_ in _WIDE_TYPES else np.full(len(plane), -1, np.int64)
+        words = (
+            self.words_behind(plane) if type_ in _WIDE_TYPES else np.full(len(plane), -1, np.int64)
+        )
         other = np.flatnonzero(words < 0)
         issue = np.concatenate([mine for mine, _ in parts])
         words[other] = self.widen_planes(type_, plane[other], issue[other])
@@ -284,7 +318,9 @@ class _Lifter:
             issue = vxm[streams & (kind == type_)]
             args = self.word[issue][:, np.newaxis]
             size = type_.n_streams * LANES
-            self.tape.emit(code, self.key(issue, _AFTER), args, issue=issue, into=self.plane[issue], size=size)
+            self.tape.emit(
+                code, self.key(issue, _AFTER), args, issue=issue, into=self.plane[issue], size=size
+            )
 
     # MEM
 
@@ -294,21 +330,45 @@ class _Lifter:
         both, gathers, scatters = self.of("readwrite"), self.of("gather"), self.of("scatter")
         issues = self.issues
         source = in_memory(self.word_offset(reads, issues.a))[:, np.newaxis]
-        self.tape.emit(Code.READ, self.key(reads), source, issue=reads, into=self.plane[reads], size=LANES)
+        self.tape.emit(
+            Code.READ, self.key(reads), source, issue=reads, into=self.plane[reads], size=LANES
+        )
         for issue, address in ((writes, issues.a), (both, issues.c)):
             target = in_memory(self.word_offset(issue, address))
-            self.tape.emit(Code.WRITE, self.key(issue, writes=True), self.inputs(issue, 0, 1), issue=issue, target=target)
+            self.tape.emit(
+                Code.WRITE,
+                self.key(issue, writes=True),
+                self.inputs(issue, 0, 1),
+                issue=issue,
+                target=target,
+            )
         base = in_memory(self.word_offset(gathers, issues.a * 0))[:, np.newaxis]
         args = np.concatenate([self.inputs(gathers, 0, 2), base], axis=1)
         into = self.plane[gathers]
-        self.tape.emit(Code.GATHER, self.key(gathers), args, issue=gathers, into=into, size=LANES, imm=issues.c[gathers])
+        self.tape.emit(
+            Code.GATHER,
+            self.key(gathers),
+            args,
+            issue=gathers,
+            into=into,
+            size=LANES,
+            imm=issues.c[gathers],
+        )
         base = in_memory(self.word_offset(scatters, issues.a * 0))[:, np.newaxis]
-        args = np.concatenate([self.inputs(scatters, 0, 2), self.inputs(scatters, 1, 1), base], axis=1)
+        args = np.concatenate(
+            [self.inputs(scatters, 0, 2), self.inputs(scatters, 1, 1), base], axis=1
+        )
         for only_look in (1, 0):
             key = self.key(scatters, writes=not only_look)
             slices = issues.queue[scatters].astype(np.int64)
             self.tape.emit(
-                Code.SCATTER, key, args, issue=scatters, n=only_look, imm=issues.c[scatters], target=slices
+                Code.SCATTER,
+                key,
+                args,
+                issue=scatters,
+                n=only_look,
+                imm=issues.c[scatters],
+                target=slices,
             )
 
     def word_offset(self, issue: Ints, address: NDArray[np.int32]) -> Ints:
@@ -332,10 +392,17 @@ class _Lifter:
     def switch(self, name: str, code: Code, issue: Ints, width: int) -> None:
         """Operations of one instruction at one width."""
         issues, inputs = self.issues, self.inputs
-        args, n, imm, planes = inputs(issue, 0, 16 if name == "transpose" else width), width, np.zeros(1), width
+        args, n, imm, planes = (
+            inputs(issue, 0, 16 if name == "transpose" else width),
+            width,
+            np.zeros(1),
+            width,
+        )
         if name == "shift":
             wrap = (issues.d[issue] & WRAP != 0).astype(np.uint64)
-            imm = (issues.c[issue].astype(np.int64) & 0xFFFFFFFF).astype(np.uint64) | wrap << np.uint64(32)
+            imm = (issues.c[issue].astype(np.int64) & 0xFFFFFFFF).astype(
+                np.uint64
+            ) | wrap << np.uint64(32)
         elif name == "select":
             args = np.concatenate([args, inputs(issue, 1, width), inputs(issue, 2, 1)], axis=1)
         elif name == "permute":
@@ -347,8 +414,9 @@ class _Lifter:
         elif name == "transpose":
             planes = 16
         into = self.plane[issue]
-        self.tape.emit(code, self.key(issue), args, issue=issue, into=into, size=planes * LANES, n=n, imm=imm)
-
+        self.tape.emit(
+            code, self.key(issue), args, issue=issue, into=into, size=planes * LANES, n=n, imm=imm
+        )
 
     # C2C
 
@@ -357,9 +425,13 @@ class _Lifter:
         sends = self.issues.op[self.links] == BY_NAME["send"].op
         slots = self.tape.slots()
         issue = self.links[sends]
-        self.tape.emit(Code.SEND, self.key(issue), self.inputs(issue, 0, 1), issue=issue, target=slots[sends])
+        self.tape.emit(
+            Code.SEND, self.key(issue), self.inputs(issue, 0, 1), issue=issue, target=slots[sends]
+        )
         issue, slot = self.links[~sends], slots[~sends][:, np.newaxis]
-        self.tape.emit(Code.RECEIVE, self.key(issue), slot, issue=issue, into=self.plane[issue], size=LANES)
+        self.tape.emit(
+            Code.RECEIVE, self.key(issue), slot, issue=issue, into=self.plane[issue], size=LANES
+        )
 
     def link_events(self, placed: Placed) -> tuple[LinkEvent, ...]:
         """Sends and receives in the order in which links see them."""

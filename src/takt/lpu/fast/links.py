@@ -20,8 +20,11 @@ Links = dict[int, list[bytes]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkEvent:
-    """One `send` or `receive`; `slot` is a byte offset in the arena, `arg` the operand of a `receive` that somebody
-    uses (−1: nobody does), `op` the operations of the tape before it."""
+    """One `send` or `receive`.
+
+    `slot` is a byte offset in the arena, `arg` the operand of a `receive` that somebody uses (−1: nobody does), `op` the
+    number of operations of the tape before it.
+    """
 
     cycle: int
     queue: int
@@ -37,7 +40,9 @@ def route(
     events: tuple[LinkEvent, ...], links: Links, arena: NDArray[np.uint8], args: NDArray[np.uint64]
 ) -> LinkEvent | None:
     """Fill slots and point every `receive` at its vector. Returns the first `receive` that finds its link empty."""
-    waiting: dict[int, deque[bytes | int]] = {link: deque(vectors) for link, vectors in links.items()}
+    waiting: dict[int, deque[bytes | int]] = {
+        link: deque(vectors) for link, vectors in links.items()
+    }
     for event in events:
         line = waiting.setdefault(event.link, deque())
         if event.sends:
@@ -55,12 +60,16 @@ def route(
     return None
 
 
-def settle(events: tuple[LinkEvent, ...], links: Links, arena: NDArray[np.uint8], end: int | None) -> None:
+def settle(
+    events: tuple[LinkEvent, ...], links: Links, arena: NDArray[np.uint8], end: int | None
+) -> None:
     """Change the links as all events before cycle `end` do (None: all events)."""
     for event in events:
         if end is not None and event.cycle >= end:
             return
         if event.sends:
-            links.setdefault(event.link, []).append(arena[event.slot : event.slot + LANES].tobytes())
+            links.setdefault(event.link, []).append(
+                arena[event.slot : event.slot + LANES].tobytes()
+            )
         else:
             links[event.link].pop(0)

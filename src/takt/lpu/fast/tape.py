@@ -20,7 +20,13 @@ Ints = NDArray[np.int64]
 
 OFFSET_BITS = 16
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
-_EFFECTS = (Code.WRITE, Code.SCATTER, Code.GATHER, Code.PERMUTE, Code.SEND)  # kept though nobody may use the result
+_EFFECTS = (
+    Code.WRITE,
+    Code.SCATTER,
+    Code.GATHER,
+    Code.PERMUTE,
+    Code.SEND,
+)  # kept though nobody may use the result
 _END = np.iinfo(np.int64).max
 
 
@@ -31,9 +37,12 @@ def in_memory(offset: Ints) -> Ints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ops:
-    """Operations as columns. `value` is the number of the value each makes (−1: none), `size` its bytes; operands of
-    operation i are references `args[start[i] : start[i] + n_args[i]]`; `target` is the reference that a WRITE or SEND fills,
-    for a SCATTER the slice."""
+    """Operations as columns.
+
+    `value` is the number of the value each makes (−1: none), `size` its bytes; operands of operation i are the references
+    `args[start[i] : start[i] + n_args[i]]`; `target` is the reference that a WRITE or SEND fills, for a SCATTER the slice;
+    `issue` is the issue behind it.
+    """
 
     code: Ints
     n: Ints
@@ -130,7 +139,12 @@ class Builder:
         """All operations so far."""
         names = ("code", "n", "key", "imm", "value", "size", "target", "issue", "n_args", "args")
         empty = np.zeros(0, np.int64)
-        columns = {k: np.concatenate([empty.astype(np.uint64 if k == "imm" else np.int64), *(b[k] for b in self._blocks)]) for k in names}
+        columns = {
+            k: np.concatenate(
+                [empty.astype(np.uint64 if k == "imm" else np.int64), *(b[k] for b in self._blocks)]
+            )
+            for k in names
+        }
         start = np.cumsum(columns["n_args"]) - columns["n_args"]
         return Ops(start=start, **columns)
 
@@ -188,7 +202,9 @@ def share_memory(ops: Ops, tiles: Tiles, n_values: int, words: int) -> tuple[Ops
     source = ops.args[ops.start[reads]]
     word = (-1 - source) // LANES
     last = last_uses(ops, tiles, n_values, ops.key)[ops.value[reads]]
-    changed = np.minimum(_next_write(ops, word, ops.key[reads]), _next_scatter(ops, word // words, ops.key[reads]))
+    changed = np.minimum(
+        _next_write(ops, word, ops.key[reads]), _next_scatter(ops, word // words, ops.key[reads])
+    )
     shared = (changed > last) & (source < 0)
     instead = np.arange(n_values, dtype=np.int64) << OFFSET_BITS
     instead[ops.value[reads[shared]]] = source[shared]
@@ -196,7 +212,12 @@ def share_memory(ops: Ops, tiles: Tiles, n_values: int, words: int) -> tuple[Ops
     keep[reads[shared]] = False
     kept = ops.chosen(keep)
     return (
-        Ops(**{**{name: getattr(kept, name) for name in Ops.__slots__}, "args": _replaced(ops.args, instead)}),
+        Ops(
+            **{
+                **{name: getattr(kept, name) for name in Ops.__slots__},
+                "args": _replaced(ops.args, instead),
+            }
+        ),
         Tiles(rows=_replaced(tiles.rows, instead), is_f16=tiles.is_f16),
     )
 

@@ -45,12 +45,16 @@ class Products:
         return replace(self, tiles=Tiles(rows=reference(self.tiles.rows), is_f16=self.tiles.is_f16))
 
 
-def find_products(issues: Issues, queues: tuple[Queue, ...], chip: Chip, sources: Sources) -> Products:
+def find_products(
+    issues: Issues, queues: tuple[Queue, ...], chip: Chip, sources: Sources
+) -> Products:
     """Tiles and batches of a program."""
     abc = np.flatnonzero(issues.op == BY_NAME["abc"].op)
     abc = abc[np.lexsort((issues.time[abc], issues.queue[abc]))]
     is_f16 = issues.b[abc] == Type.F16
-    w_queue = issues.queue[abc].astype(np.int64) - 1  # queues of a plane are numbered w, a, c; then the next plane
+    w_queue = (
+        issues.queue[abc].astype(np.int64) - 1
+    )  # queues of a plane are numbered w, a, c; then the next plane
     low = _installed(issues, w_queue, issues.time[abc], chip)
     high = np.where(is_f16, _installed(issues, w_queue + 3, issues.time[abc], chip), -1)
     # Planes never installed differ by nothing but hold the same zeros; −1 serves for all.
@@ -76,7 +80,9 @@ def _installed(issues: Issues, w_queue: Ints, time: Ints, chip: Chip) -> Ints:
     return _latest(iw, issues.queue[iw], issues.time[iw] + chip.mxm.install_cycles, w_queue, time)
 
 
-def _latest(events: Ints, place: NDArray[np.integer], when: Ints, at_place: Ints, until: Ints) -> Ints:
+def _latest(
+    events: Ints, place: NDArray[np.integer], when: Ints, at_place: Ints, until: Ints
+) -> Ints:
     """For each (place, time) the event there with the largest `when` ≤ time; −1 if there is none."""
     if not len(events):
         return np.full(len(at_place), -1, np.int64)

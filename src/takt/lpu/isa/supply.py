@@ -46,7 +46,7 @@ class _Rule:
 def _rule(chip: Chip) -> _Rule:
     return _Rule(
         depth_words=chip.icu.queue_depth_instructions,
-        fetch_words=chip.icu.fetch_bytes // WORD_BYTES,
+        fetch_words=chip.icu.fetch_bytes // chip.icu.instruction_bytes,
         latency_cycles=chip.icu.fetch_latency_cycles,
         nop_max_cycles=chip.icu.nop_max_cycles,
     )
@@ -137,6 +137,8 @@ def plan_supply(
     that has no idle cycle where it needs one, and CapacityError if the text does not fit.
     """
     rule, rows = _rule(chip), program.instructions
+    if np.any(rows["op"] == _IFETCH):
+        raise CompileError("the program has fetches already", stage=_STAGE)
     names = queues(chip)
     library = _Library(rows, text_slices)
     fetches: list[tuple[int, int, int, int]] = []
@@ -338,6 +340,6 @@ def text_image(program: Program, chip: Chip) -> list[tuple[int, int, bytes]]:
         places = zip(fetches["a"].tolist(), fetches["b"].tolist(), strict=True)
         for k, (slice_, address) in enumerate(places):
             start = (rule.depth_words + k * rule.fetch_words) * WORD_BYTES
-            block = words[start : start + chip.icu.fetch_bytes]
+            block = words[start : start + rule.fetch_words * WORD_BYTES]
             out.append((slice_, address, block.ljust(chip.icu.fetch_bytes, b"\0")))
     return out

@@ -21,20 +21,18 @@ class QueueBuffer:
         self.arrived = min(self._depth, text_words)
         self.left = 0
 
-    def words_before(self, time: int) -> int:
-        """`nop` words that wait until `time`."""
-        return nop_words(time - self._free_at, self._nop_max)
-
     def refill(self, words: int) -> bool:
         """A fetch arrives with the next words of the text; False if the buffer has no room for them."""
         coming = min(words, self._text - self.arrived)
         self.arrived += coming
         return self.arrived - self.left <= self._depth
 
-    def issue(self, time: int, *, is_first: bool, is_last_repeat: bool) -> bool:
+    def issue(self, time: int, is_first: bool, is_last_repeat: bool) -> bool:
         """The words that leave with an issue; False if one of them has not arrived."""
         if is_first:
-            self.left += self.words_before(time) + 1
+            self.left += 1
+            if time > self._free_at:
+                self.left += nop_words(time - self._free_at, self._nop_max)
         if is_last_repeat:
             self.left += 1
         self._free_at = time + 1

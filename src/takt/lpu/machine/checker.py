@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from takt.chips import Chip
 from takt.lpu.isa.program import Program, queues
 from takt.lpu.isa.supply import check_supply
 from takt.lpu.isa.table import BY_NAME, BY_OP, Type, Unit
 from takt.lpu.isa.verify import Violation, verify
-from takt.lpu.machine.faults import machine_fault, fault_rank
+from takt.lpu.machine.faults import fault_rank, machine_fault
 from takt.lpu.machine.hazards import View, judge_units
 from takt.lpu.machine.slots import Ints, judge_slots, stream_uses
 from takt.lpu.machine.state import Activity

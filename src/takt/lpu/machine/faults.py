@@ -28,7 +28,8 @@ FAULT_KINDS = (
     "bad permute",
     "link empty",
 )
-"""All kinds. The first fault of a program is the least by (cycle, queue, place in this list)."""
+"""All kinds. The first fault of a program is the least by (cycle, queue, place in this list); of one queue in one cycle,
+what only data can tell comes after everything else."""
 
 _NEIGHBOURS = 5  # instructions shown before and after the guilty one
 

@@ -85,7 +85,14 @@ class View:
 def judge_units(view: View) -> list[Violation]:
     """All violations of the units, in no order."""
     found: list[Violation] = []
-    for judge in (_judge_ports, _judge_constants, _judge_alus, _judge_planes, _judge_barriers, _judge_epochs):
+    for judge in (
+        _judge_ports,
+        _judge_constants,
+        _judge_alus,
+        _judge_planes,
+        _judge_barriers,
+        _judge_epochs,
+    ):
         found += judge(view)
     return found
 
@@ -118,7 +125,9 @@ def _judge_ports(view: View) -> list[Violation]:
 def _judge_fetches(view: View, fetches: Issues) -> list[Violation]:
     """A fetch reads two consecutive words of its slice, at its dispatch and one cycle later; all who clash are guilty."""
     bank_words = view.timing.bank_words
-    key = _at(np.concatenate((fetches.a, fetches.a)), np.concatenate((fetches.time, fetches.time + 1)))
+    key = _at(
+        np.concatenate((fetches.a, fetches.a)), np.concatenate((fetches.time, fetches.time + 1))
+    )
     bank = np.concatenate((fetches.b, fetches.b + 1)) // bank_words
     order = np.argsort(key, kind="stable")
     key, bank, index = key[order], bank[order], np.tile(fetches.index, 2)[order]
@@ -198,7 +207,9 @@ def _busy(view: View, plane: Ints, time: Ints, is_f16: Mask) -> Mask:
     end = np.concatenate((_at(plane, time + length), _at(tandem, time[is_f16] + interval)))
     order = np.argsort(claim, kind="stable")
     claim, end = claim[order], np.maximum.accumulate(end[order])
-    both = np.concatenate(([False], claim[1:] == claim[:-1])) if len(claim) else np.zeros(0, np.bool_)
+    both = (
+        np.concatenate(([False], claim[1:] == claim[:-1])) if len(claim) else np.zeros(0, np.bool_)
+    )
 
     def claimed(place: Ints) -> Mask:
         key = _at(place, time)
@@ -220,7 +231,9 @@ def _judge_barriers(view: View) -> list[Violation]:
     found = view.violations("queue order", parked, ~released)
     if released.any():
         ready = releases[np.minimum(at, len(releases) - 1)] + view.chip.icu.barrier_cycles
-        found += view.violations("queue order", follower, released & follows & (follower.time < ready))
+        found += view.violations(
+            "queue order", follower, released & follows & (follower.time < ready)
+        )
     return found
 
 

@@ -27,9 +27,7 @@ class Plane:
         self.results: dict[int, tuple[bool, NDArray[np.uint32]]] = {}
         self.busy_until = 0
         # The f16 matrix of this plane and its neighbour, with the two arrays it was made from.
-        self._half: (
-            tuple[NDArray[np.uint8], NDArray[np.uint8], semantics.HalfMatrix] | None
-        ) = None
+        self._half: tuple[NDArray[np.uint8], NDArray[np.uint8], semantics.HalfMatrix] | None = None
 
     def load(self, group: int, columns: NDArray[np.uint8]) -> None:
         """Put sixteen streams [16, rows] into sixteen columns of the buffer."""

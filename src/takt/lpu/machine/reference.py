@@ -23,9 +23,10 @@ from takt.lpu.isa.table import BY_NAME
 from takt.lpu.isa.verify import Violation, verify
 from takt.lpu.machine.buffers import QueueBuffer, nop_words
 from takt.lpu.machine.faults import fault_rank, machine_fault
+from takt.lpu.machine.running import Arrival, Claim, Guilt, Issue, State
 from takt.lpu.machine.state import Activity, Memory, RunResult
 from takt.lpu.machine.timing import Issues, expand
-from takt.lpu.machine.units import EXECUTE, Arrival, Claim, Guilt, Issue, State, settle_links
+from takt.lpu.machine.units import EXECUTE, settle_links
 
 _AT_LEAST_ONE = (
     "mem.read_cycles",
@@ -97,7 +98,7 @@ class _Run:
         self.issues = _by_time(sound)
         self.next_issue = next(self.issues, None)
         self.last_of_queue: dict[int, Issue] = {}
-        self.rows = program.instructions.tolist()
+        self.spans = _spans(program)
         self.buffers = _buffers(program, chip)
 
     def to_end(self) -> RunResult:
@@ -138,13 +139,15 @@ class _Run:
     def arrive(self, arrivals: list[Arrival]) -> None:
         """Results enter their registers; all that meet in one are guilty, and so is one that meets an older value."""
         state = self.state
-        guilty = [a for a in arrivals if not state.streams.put(a.direction, a.stream, a.x, a.data)]
-        if guilty:
-            places = {(a.direction, a.stream, a.x) for a in guilty}
-            for a in arrivals:
-                if (a.direction, a.stream, a.x) in places:
-                    name = f"{'ew'[a.direction]}{a.stream}"
-                    state.blame(a.issue, "stream collision", f"{name} at {a.x:+d} holds a value")
+        full = {
+            (direction, stream, vector.born)
+            for _, direction, stream, vector in arrivals
+            if not state.streams.put(direction, stream, vector)
+        }
+        for issue, direction, stream, vector in arrivals if full else ():
+            if (direction, stream, vector.born) in full:
+                place = f"{'ew'[direction]}{stream} at {vector.born:+d}"
+                state.blame(issue, "stream collision", f"{place} holds a value")
 
     def dispatch(self) -> None:
         """Hear all instructions of this cycle against the state as it is now, then settle what they share."""
@@ -152,10 +155,11 @@ class _Run:
         while self.next_issue and self.next_issue.time == state.time:
             now.append(self.next_issue)
             self.next_issue = next(self.issues, None)
+        for issue in now:
+            self.supply(issue)
         if self.shuffle:
             self.shuffle.shuffle(now)
         for issue in now:
-            self.supply(issue)
             EXECUTE[issue.op](state, issue)
         state.counts["instructions"] += len(now)
         if state.plane_claims:
@@ -170,14 +174,13 @@ class _Run:
         if before and (before.time >= time or before.row > issue.row):
             state.blame(issue, "queue order", "the queue is busy with another instruction")
         self.last_of_queue[queue] = issue
-        gate = state.gates.pop(queue, 0)
-        if gate is None:
-            state.blame(issue, "queue order", "the queue is parked")
-        elif time < gate:
-            state.blame(issue, "queue order", f"the queue is parked until cycle {gate}")
-        first, _, _, count, gap = self.rows[issue.row][:5]
-        is_last_repeat = count > 1 and time == first + (count - 1) * gap
-        if not self.buffers[queue].issue(time, is_first=time == first, is_last_repeat=is_last_repeat):
+        if queue in state.gates:
+            gate = state.gates.pop(queue)
+            if gate is None or time < gate:
+                until = "" if gate is None else f" until cycle {gate}"
+                state.blame(issue, "queue order", f"the queue is parked{until}")
+        first, last = self.spans[issue.row]
+        if not self.buffers[queue].issue(time, time == first, first < last == time):
             state.blame(issue, "instruction supply", "the word has not arrived in the queue")
 
     def settle_ports(self) -> None:
@@ -185,13 +188,12 @@ class _Run:
         state = self.state
         of_slice: defaultdict[int, list[Claim]] = defaultdict(list)
         for claim in state.claims:
-            of_slice[claim.slice].append(claim)
-        for claims in of_slice.values():
-            for i, one in enumerate(claims):
-                for other in claims[i + 1 :]:
-                    if _clash(one, other):
-                        for issue in (one.issue, other.issue):
-                            state.blame(issue, "bank conflict", "port or bank is in use")
+            claims = of_slice[claim.slice]
+            for other in claims:
+                if _clash(claim, other):
+                    for issue in (claim.issue, other.issue):
+                        state.blame(issue, "bank conflict", "port or bank is in use")
+            claims.append(claim)
         state.claims.clear()
 
     def settle_planes(self) -> None:
@@ -227,7 +229,7 @@ class _Run:
         found += self.state.guilts
         if not found:
             return
-        first = min(found, key=lambda g: (g.cycle, g.queue, fault_rank(g.kind), g.row))
+        first = min(found, key=_order)
         raise machine_fault(
             self.program,
             self.state.queues,
@@ -237,6 +239,19 @@ class _Run:
             kind=first.kind,
             why=first.why,
         )
+
+
+def _order(guilt: Guilt) -> tuple[int, int, bool, int, int]:
+    """Which of several faults is reported."""
+    return guilt.cycle, guilt.queue, guilt.from_data, fault_rank(guilt.kind), guilt.row
+
+
+def _spans(program: Program) -> list[tuple[int, int]]:
+    """First and last cycle in which each instruction is issued."""
+    rows = program.instructions
+    first = rows["time"].astype(np.int64)
+    last = first + (rows["count"].astype(np.int64) - 1) * rows["gap"]
+    return list(zip(first.tolist(), last.tolist(), strict=True))
 
 
 def _clash(one: Claim, other: Claim) -> bool:

@@ -55,7 +55,8 @@ def widen(data: U8, type_: Type) -> U32:
             return data[..., 0, :].astype(np.uint32)
         case Type.F16:
             half = join16(data[..., 0, :], data[..., 1, :]).view(np.float16)
-            return canonical(half.astype(np.float32))
+            with np.errstate(invalid="ignore"):  # a signalling NaN
+                return canonical(half.astype(np.float32))
         case Type.F32 | Type.I32:
             return join32(data)
     raise ProgramError(f"no such type: {type_}")
@@ -70,7 +71,8 @@ def narrow(raw: U32, type_: Type) -> U8:
             return _stack(np.clip(_i(raw), 0, 255).astype(np.uint8))
         case Type.F16:
             values = _f(raw)
-            half = np.clip(values, -MAX_F16, MAX_F16).astype(np.float16).view(np.uint16)
+            with np.errstate(all="ignore"):
+                half = np.clip(values, -MAX_F16, MAX_F16).astype(np.float16).view(np.uint16)
             return split16(np.where(np.isnan(values), NAN_F16, half))
         case Type.F32 | Type.I32:
             return split32(raw)

@@ -48,7 +48,9 @@ class StreamUses:
     def all_keys(self) -> Ints:
         """The key of every use of every issue, unsorted. Raises ProgramError when there are too many to check."""
         if int(self.count.sum()) > _MAX_USES:
-            raise ProgramError(f"program uses streams more than {_MAX_USES:,} times: too long to check")
+            raise ProgramError(
+                f"program uses streams more than {_MAX_USES:,} times: too long to check"
+            )
         single = self.count == 1
         if single.all():
             return self.key
@@ -98,7 +100,9 @@ def stream_uses(rows: NDArray[np.void], chip: Chip) -> StreamUses:
     stream += np.concatenate([part[2] for part in parts])
     lengths = [len(part[0]) for part in parts]
     drives = np.repeat([part[3] for part in parts], lengths)
-    time = rows["time"][instruction].astype(np.int64) + np.repeat([part[4] for part in parts], lengths)
+    time = rows["time"][instruction].astype(np.int64) + np.repeat(
+        [part[4] for part in parts], lengths
+    )
     x = x_of_queue[rows["queue"][instruction]]
     along = np.where(westward, -x, x)
     deed = np.where(drives, _DRIVE, np.where(tap, _TAP, _TAKE))
@@ -137,7 +141,13 @@ def _operand_streams(
     parts = []
     for offset in range(int(width.max(initial=0))):
         wide = width > offset
-        part = (index[wide], value[wide] & 127, np.full(int(wide.sum()), offset), drives, latency if drives else 0)
+        part = (
+            index[wide],
+            value[wide] & 127,
+            np.full(int(wide.sum()), offset),
+            drives,
+            latency if drives else 0,
+        )
         parts.append(part)
     return parts
 
@@ -178,7 +188,9 @@ def judge_slots(uses: StreamUses, limit: int) -> tuple[list[SlotFault], int]:
     hops = _hops(keys, uses)
     if not len(collided) and not len(empty):
         return [], hops
-    faults = _guilty(uses, "stream collision", collided, limit) + _guilty(uses, "empty stream", empty, limit)
+    faults = _guilty(uses, "stream collision", collided, limit) + _guilty(
+        uses, "empty stream", empty, limit
+    )
     return sorted(faults, key=lambda fault: fault.cycle), hops
 
 
@@ -220,5 +232,7 @@ def _guilty(uses: StreamUses, kind: str, bad: Ints, limit: int) -> list[SlotFaul
         steps, rest = np.divmod(key - uses.key, np.maximum(uses.advance, 1))
         hit = (rest == 0) & (steps >= 0) & (steps < uses.count)
         cycle = int(uses.cycle_of(np.array([key]))[0])
-        faults += [SlotFault(kind=kind, cycle=cycle, instruction=int(i)) for i in uses.instruction[hit]]
+        faults += [
+            SlotFault(kind=kind, cycle=cycle, instruction=int(i)) for i in uses.instruction[hit]
+        ]
     return faults

@@ -7,6 +7,7 @@ sample and drive them is the engine's business.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -51,16 +52,16 @@ class StreamFile:
         self.byte_hops += self._lanes * sum(abs(x - value.born) for value in row.values())
         row.clear()
 
-    def get(self, direction: int, stream: int, x: int) -> Vector | None:
-        """The value in a register, None if it is empty."""
-        return self._rows[direction][x + self._edge].get(stream)
+    def at(self, direction: int, x: int) -> Mapping[int, Vector]:
+        """The values that are at a position, by stream."""
+        return self._rows[direction][x + self._edge]
 
-    def put(self, direction: int, stream: int, x: int, data: NDArray[np.uint8]) -> bool:
-        """Drive a register; False (and nothing done) if it holds a value."""
-        row = self._rows[direction][x + self._edge]
+    def put(self, direction: int, stream: int, vector: Vector) -> bool:
+        """Drive a register where the value was born; False (and nothing done) if it holds a value."""
+        row = self._rows[direction][vector.born + self._edge]
         if stream in row:
             return False
-        row[stream] = Vector(data, x)
+        row[stream] = vector
         return True
 
     def take(self, direction: int, stream: int, x: int) -> None:

@@ -92,7 +92,9 @@ def program_cycles(program: Program, chip: Chip) -> int:
     if len(rows) == 0:
         return 0
     timing = Timing(chip)
-    last = rows["time"].astype(np.int64) + (rows["count"].astype(np.int64) - 1) * rows["gap"].astype(np.int64)
+    last = rows["time"].astype(np.int64) + (rows["count"].astype(np.int64) - 1) * rows[
+        "gap"
+    ].astype(np.int64)
     return int((last + timing.last_effects(rows)).max()) + timing.stagger_cycles
 
 

@@ -1,206 +1,28 @@
 """The functional units of the reference engine: what each instruction samples, claims, computes and schedules.
 
-`State` is one machine between two cycles. In a cycle every instruction looks only at what was there when the cycle
-began (`now`) and leaves results, claims and commits behind; the engine applies them after all instructions have been
-heard, so their order within a cycle cannot matter. One function a mnemonic, listed in `EXECUTE`.
+One function a mnemonic, listed in `EXECUTE`. They see a `State` as it was when the cycle began, and leave behind what
+they want changed. When the cycle is over, and whether their claims agree, is the engine's to say.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from takt.chips import Chip
-from takt.lpu.isa.program import Program, Queue, queues
-from takt.lpu.isa.table import (
-    ADD,
-    ALU,
-    BY_OP,
-    EMIT,
-    IMM,
-    KEEP,
-    ROWS,
-    STREAM,
-    WRAP,
-    Row,
-    Type,
-    Unit,
-)
+from takt.lpu.isa.table import ADD, ALU, BY_OP, EMIT, IMM, KEEP, ROWS, STREAM, WRAP, Row, Type, Unit
 from takt.lpu.machine import semantics
-from takt.lpu.machine.planes import Plane
-from takt.lpu.machine.state import Memory
-from takt.lpu.machine.streams import StreamFile
-from takt.lpu.machine.timing import Timing
-
-Bytes = NDArray[np.uint8]
-Raw = NDArray[np.uint32]
-
-SXM_UNITS = (
-    Unit.PERMUTE,
-    Unit.DISTRIBUTE,
-    Unit.TRANSPOSE,
-    Unit.SHIFT,
-    Unit.SELECT,
-    Unit.ROTATE,
-)
-COUNTED = (
-    "instructions",
-    "mac_i8",
-    "mac_f16",
-    "sram_read_bytes",
-    "sram_write_bytes",
-    "vxm_lane_ops",
-    "sxm_bytes",
-    "weight_bytes",
-)
-
-
-class Issue(NamedTuple):
-    """One instruction at the cycle it is dispatched; `row` is its row in the program."""
-
-    time: int
-    queue: int
-    op: int
-    row: int
-    a: int
-    b: int
-    c: int
-    d: int
-    imm: int
-
-
-class Arrival(NamedTuple):
-    """A result on its way to a stream register."""
-
-    issue: Issue
-    stream: int
-    direction: int
-    x: int
-    data: Bytes
-
-
-class Claim(NamedTuple):
-    """A use of a slice's read or write port; `bank` is None for both banks."""
-
-    issue: Issue
-    slice: int
-    writes: bool
-    bank: int | None
-
-
-class Guilt(NamedTuple):
-    """A broken law: who broke it, how, and when."""
-
-    cycle: int
-    queue: int
-    row: int
-    kind: str
-    why: str
-
-
-class State:
-    """One machine during one run: everything that outlives a cycle, and the open business of the present one."""
-
-    def __init__(
-        self, chip: Chip, memory: Memory, program: Program, links: dict[int, list[bytes]]
-    ) -> None:
-        self.chip = chip
-        self.timing = Timing(chip)
-        self.queues: tuple[Queue, ...] = queues(chip)
-        self.memory = memory.data
-        self.constant = program.constant.tolist()
-        self.links = links
-        self.streams = StreamFile(max(abs(q.x) for q in self.queues), chip.lanes)
-        self.planes = [Plane(chip) for _ in range(chip.mxm.planes)]
-        self.superlane = chip.core.lanes_per_superlane
-        self.time = 0
-        self.last_effect = 0
-        self.counts = dict.fromkeys(COUNTED, 0)
-        # Delay lines, by the cycle in which their content is there.
-        self.arrivals: defaultdict[int, list[Arrival]] = defaultdict(list)
-        self.alu_results: defaultdict[int, dict[int, Raw]] = defaultdict(dict)
-        self.installs: defaultdict[int, list[Callable[[], None]]] = defaultdict(list)
-        self.refills: defaultdict[int, list[Issue]] = defaultdict(list)
-        self.late_claims: defaultdict[int, list[Claim]] = defaultdict(list)
-        # Barriers: cycle from which a queue may go on; None while it is parked.
-        self.gates: dict[int, int | None] = {}
-        self.last_notify = -1
-        # The present cycle.
-        self.guilts: list[Guilt] = []
-        self.taken: set[tuple[int, int, int]] = set()
-        self.claims: list[Claim] = []
-        self.plane_claims: list[tuple[Issue, int, int]] = []
-        self.receiving: list[Issue] = []
-        self.commits: list[tuple[Issue, Callable[[], None]]] = []
-
-    def blame(self, issue: Issue, kind: str, why: str) -> None:
-        """Record a fault of the present cycle."""
-        self.guilts.append(Guilt(self.time, issue.queue, issue.row, kind, why))
-
-    def sample(self, issue: Issue, ref: int, width: int) -> Bytes:
-        """The bytes [width, lanes] of a stream group at the queue's position; they are taken unless tapped."""
-        x, direction = self.queues[issue.queue].x, ref >> 5 & 1
-        vectors = []
-        for stream in range(ref & 31, (ref & 31) + width):
-            vector = self.streams.get(direction, stream, x)
-            if vector is None:
-                name = f"{'ew'[direction]}{stream}"
-                self.blame(issue, "empty stream", f"nothing on {name} at {x:+d}")
-                return np.zeros((width, self.chip.lanes), np.uint8)
-            vectors.append(vector.data)
-            if not ref >> 6 & 1:
-                self.taken.add((direction, stream, x))
-        return np.stack(vectors)
-
-    def drive(self, issue: Issue, ref: int, data: Bytes) -> None:
-        """Send bytes [width, lanes] to a stream group at the queue's position after the instruction's latency."""
-        latency = self.timing.latency(issue.op)
-        x, direction = self.queues[issue.queue].x, ref >> 5 & 1
-        for i, vector in enumerate(data):
-            arrival = Arrival(issue, (ref & 31) + i, direction, x, vector)
-            self.arrivals[self.time + latency].append(arrival)
-        self.effect(latency)
-        if BY_OP[issue.op].unit in SXM_UNITS:
-            self.add("sxm_bytes", data.size)
-
-    def effect(self, delay: int) -> None:
-        """Something happens `delay` cycles from now: the program is not over before that."""
-        self.last_effect = max(self.last_effect, self.time + delay)
-
-    def add(self, what: str, amount: int) -> None:
-        """Count activity."""
-        self.counts[what] += amount
-
-    def commit(self, issue: Issue, change: Callable[[], None]) -> None:
-        """Change state at the end of this cycle."""
-        self.commits.append((issue, change))
-
-    def claim(self, issue: Issue, *, writes: bool, address: int | None) -> None:
-        """Use a port of the queue's own slice; None claims both banks. Blames an address outside the slice."""
-        bank = None if address is None else address // self.timing.bank_words
-        self.claims.append(Claim(issue, issue.queue, writes, bank))
-
-    def in_slice(self, issue: Issue, *addresses: int) -> bool:
-        """Whether all addresses exist; blames the instruction otherwise."""
-        words = self.chip.mem.words_per_slice
-        bad = [address for address in addresses if not 0 <= address < words]
-        if bad:
-            self.blame(issue, "address range", f"address {bad[0]} is not in 0..{words - 1}")
-        return not bad
-
+from takt.lpu.machine.running import Bytes, Claim, Issue, Raw, State
 
 # MEM
 
 
 def _store(state: State, issue: Issue, address: int, vector: Bytes) -> None:
     """Write one word of the queue's slice at the end of the cycle."""
-    for slice_, low, high in state.constant:
-        if slice_ == issue.queue and low <= address < high:
+    for low, high in state.constant[issue.queue]:
+        if low <= address < high:
             state.blame(issue, "constant write", f"words {low}..{high - 1} are constant")
     state.commit(issue, lambda: state.memory[issue.queue].__setitem__(address, vector))
     state.add("sram_write_bytes", vector.size)
@@ -208,7 +30,7 @@ def _store(state: State, issue: Issue, address: int, vector: Bytes) -> None:
 
 
 def _load(state: State, issue: Issue, address: int) -> None:
-    state.drive(issue, issue.b, state.memory[issue.queue, address][np.newaxis].copy())
+    state.drive(issue, issue.b, state.memory[issue.queue, address : address + 1].copy())
     state.add("sram_read_bytes", state.chip.lanes)
 
 
@@ -243,7 +65,7 @@ def _superlane_addresses(state: State, issue: Issue) -> NDArray[np.int64]:
 def _gather(state: State, issue: Issue) -> None:
     state.claim(issue, writes=False, address=None)
     addresses = _superlane_addresses(state, issue)
-    if state.in_slice(issue, *addresses.tolist()):
+    if state.in_slice(issue, *addresses.tolist(), from_data=True):
         tiles = state.memory[issue.queue].reshape(-1, state.chip.core.superlanes, state.superlane)
         chosen = tiles[addresses, np.arange(state.chip.core.superlanes)]
         state.drive(issue, issue.b, chosen.reshape(1, -1))
@@ -254,10 +76,11 @@ def _scatter(state: State, issue: Issue) -> None:
     state.claim(issue, writes=True, address=None)
     addresses = _superlane_addresses(state, issue)
     vector = state.sample(issue, issue.b, 1)
-    for slice_, low, high in state.constant:
-        if slice_ == issue.queue and np.any((low <= addresses) & (addresses < high)):
-            state.blame(issue, "constant write", f"words {low}..{high - 1} are constant")
-    if state.in_slice(issue, *addresses.tolist()):
+    for low, high in state.constant[issue.queue]:
+        if np.any((low <= addresses) & (addresses < high)):
+            why = f"words {low}..{high - 1} are constant"
+            state.blame(issue, "constant write", why, from_data=True)
+    if state.in_slice(issue, *addresses.tolist(), from_data=True):
         tiles = state.memory[issue.queue].reshape(-1, state.chip.core.superlanes, state.superlane)
         where = (addresses, np.arange(state.chip.core.superlanes))
         state.commit(issue, lambda: tiles.__setitem__(where, vector.reshape(-1, state.superlane)))
@@ -322,7 +145,7 @@ def _abc(state: State, issue: Issue) -> None:
     plane, type_ = state.planes[number], Type(issue.b)
     acts = state.sample(issue, issue.a, type_.n_streams)
     macs = state.chip.mxm.rows * state.chip.mxm.cols
-    latency = state.timing.latency(issue.op)
+    latency = state.latencies[issue.op]
     if type_ is Type.F16:
         interval = state.chip.mxm.fp16_interval_cycles
         state.plane_claims += [(issue, number, interval), (issue, number + 1, interval)]
@@ -378,7 +201,8 @@ def _permute(state: State, issue: Issue) -> None:
     low, high = state.sample(issue, issue.b, 2)
     lane_map = semantics.join16(low, high)
     if not semantics.is_bijection(lane_map):
-        state.blame(issue, "bad permute", "the map does not name every lane once")
+        why = "the map does not name every lane once"
+        state.blame(issue, "bad permute", why, from_data=True)
         return
     state.drive(issue, issue.c, semantics.permute(data, lane_map))
 
@@ -420,7 +244,8 @@ def settle_links(state: State) -> None:
             vector = np.frombuffer(waiting.pop(0), np.uint8)
             state.drive(issue, issue.a, vector[np.newaxis])
         else:
-            state.blame(issue, "link empty", f"nothing has arrived on link {issue.b}")
+            why = f"nothing has arrived on link {issue.b}"
+            state.blame(issue, "link empty", why, from_data=True)
     state.receiving.clear()
 
 
@@ -437,9 +262,9 @@ def _ifetch(state: State, issue: Issue) -> None:
     if not state.in_slice(issue, issue.b, issue.b + 1):
         return
     for i in (0, 1):
-        bank = (issue.b + i) // state.timing.bank_words
+        bank = (issue.b + i) // state.bank_words
         state.late_claims[state.time + i].append(Claim(issue, issue.a, False, bank))
-    latency = state.timing.latency(issue.op)
+    latency = state.latencies[issue.op]
     state.refills[state.time + latency].append(issue)
     state.effect(latency)
 
@@ -460,7 +285,7 @@ def _notify(state: State, issue: Issue) -> None:
                 state.gates[queue] = release
 
     state.commit(issue, open_gates)
-    state.effect(state.timing.latency(issue.op))
+    state.effect(state.latencies[issue.op])
 
 
 def _config(state: State, issue: Issue) -> None:

@@ -1,0 +1,301 @@
+"""The pieces that steps are built of: norms, products, attention heads, feed-forward, over `rows` positions at a time.
+
+Sums over lanes are products with a tile of ones: the result is in every lane. Norm scalars are computed beside the
+product they scale and applied to its result. The position's own key is never needed from the cache: its score q·k is
+the reference that softmax subtracts, so its weight is 1 and its value is added directly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from takt.lpu.compiler.ir import (
+    Accumulator,
+    Buffer,
+    FromBuffer,
+    FromFeed,
+    FromNode,
+    Plan,
+    Source,
+    Task,
+    Tile,
+)
+from takt.lpu.compiler.layout import Layout
+from takt.lpu.isa.table import Type
+
+F32, F16, I8 = Type.F32, Type.F16, Type.I8
+
+SQUARE_BAND = 2.0**12
+"""Squares are summed as two f16 numbers, high part / 2¹² and remainder, so that |x| up to 16,000 neither overflows nor is lost."""
+
+SOFTMAX_SHIFT = 10 * math.log(2)
+"""Softmax weights are f16 of exp(s − s_own) / 2¹⁰: exact to 2⁻¹⁰ relative, saturating 17.9 nats above the own score."""
+
+
+@dataclass(slots=True)
+class Hidden:
+    """The residual stream between blocks, by chunk: f32, f16, the two parts of its square, and x − f16(x)."""
+
+    x: list[Buffer] = field(default_factory=list)
+    half: list[Buffer] = field(default_factory=list)
+    high: list[Buffer] = field(default_factory=list)
+    low: list[Buffer] = field(default_factory=list)
+    rest: list[Buffer] = field(default_factory=list)
+
+
+class Builder:
+    """Appends tasks to a plan. `rows` positions are worked on together."""
+
+    def __init__(self, layout: Layout, name: str, rows: int) -> None:
+        self.l = layout
+        self.shape = layout.shape
+        self.rows = rows
+        self.plan = Plan(name=name, inputs=layout.inputs, outputs=layout.outputs)
+        self.layer = -1
+
+    def task(self, label: str, rows: int | None = None) -> Task:
+        made = Task(label=label, layer=self.layer, rows=self.rows if rows is None else rows)
+        self.plan.tasks.append(made)
+        return made
+
+    def temp(self, name: str, type_: Type, side: int = -1, rows: int | None = None) -> Buffer:
+        return Buffer(f"{self.layer}.{name}", type_, rows=self.rows if rows is None else rows, side=side)
+
+    # ------------------------------------------------------------------------------------------------ residual, norms
+    def finish_hidden(self, task: Task, value: FromNode, chunk: int, out: Hidden, *, norm: bool = True) -> None:
+        """Store a chunk of the residual stream and what the next norm and product need of it."""
+        x, half = self.temp(f"x{chunk}", F32), self.temp(f"xh{chunk}", F16)
+        task.out(value, x)
+        task.out(value, half)
+        out.x.append(x)
+        out.half.append(half)
+        if not norm:
+            return
+        high, low = self.temp(f"sq_high{chunk}", F16), self.temp(f"sq_low{chunk}", F16)
+        self.squares(task, value, high, low)
+        out.high.append(high)
+        out.low.append(low)
+        if self.shape.norm == "layer":
+            remainder = self.temp(f"xl{chunk}", F16)
+            task.out(task.op("sub", value, FromNode(task.op("mov", value).index, F16)), remainder)
+            out.rest.append(remainder)
+
+    def squares(self, task: Task, value: FromNode, high: Buffer, low: Buffer) -> None:
+        """Store value² as two f16 numbers."""
+        square = task.op("mul", value, value)
+        h = task.op("mul", square, 1.0 / SQUARE_BAND)
+        rest = task.op("sub", square, task.op("mul", FromNode(h.index, F16), SQUARE_BAND))
+        task.out(h, high)
+        task.out(rest, low)
+
+    def moments(self, x: Hidden, side: int, label: str) -> tuple[Task, FromNode, FromNode | None]:
+        """A task that holds the mean square of the rows and, for LayerNorm, their mean, in every lane."""
+        ones, n = self.l.image.ones(side), len(x.high)
+        high, low, mean = (Accumulator(self.rows) for _ in range(3))
+        parts = [(high, b) for b in x.high[:-1]] + [(low, b) for b in x.low[:-1]]
+        centred = self.shape.norm == "layer" and bool(x.rest)
+        if centred:
+            parts += [(mean, b) for b in (*x.half, *x.rest[:-1])]
+        seen: set[int] = set()
+        for group, source in parts:
+            self.task(label).feed(ones, source, group, add=id(group) in seen, last=False)
+            seen.add(id(group))
+        task = self.task(label)
+        inverse = 1.0 / self.shape.dim
+        upper = task.op("mul", task.feed(ones, x.high[-1], high, add=n > 1), SQUARE_BAND)
+        total = task.op("add", upper, task.feed(ones, x.low[-1], low, add=n > 1))
+        mean_square = task.op("mul", total, inverse)
+        if not centred:
+            return task, mean_square, None
+        return task, mean_square, task.op("mul", task.feed(ones, x.rest[-1], mean, add=True), inverse)
+
+    def norm_scalar(self, x: Hidden, side: int) -> Buffer:
+        """1/√(mean square + ε) (RMSNorm) or 1/√(variance + ε) (LayerNorm), in every lane."""
+        task, square, mean = self.moments(x, side, "norm")
+        r = self.temp("r", F32)
+        task.out(self.inverse_root(task, square, mean), r)
+        return r
+
+    def inverse_root(self, task: Task, square: FromNode, mean: FromNode | None) -> FromNode:
+        if mean is not None:
+            square = task.op("sub", square, task.op("mul", mean, mean))
+        return task.op("rsqrt", task.op("add", square, float(self.shape.norm_eps)))
+
+    # ----------------------------------------------------------------------------------------------------- products
+    def product(self, key: str, out_chunk: int, sources: list[list[Buffer]], label: str, *, swap: bool = False
+                ) -> tuple[Task, FromFeed]:
+        """Feed every source of every input chunk through the tiles of one output chunk; the last task emits."""
+        matrix, image = self.l.matrices[key], self.l.image
+        group = Accumulator(self.rows)
+        feeds = [(image.tiles[key, out_chunk, i], source) for i in range(len(matrix.into)) for source in sources[i]]
+        for n, (tile, source) in enumerate(feeds):
+            last = n == len(feeds) - 1
+            task = self.task(label)
+            feed = task.feed(tile, source, group, add=n > 0, last=last, swap=swap and last)
+        return task, feed
+
+    def scaled(self, task: Task, key: str, chunk: int, value: Source, r: Buffer | None) -> Source:
+        """value · r + bias, as far as the matrix has them."""
+        if r is not None:
+            value = task.op("mul", value, FromBuffer(r))
+        bias = self.l.bias.get(key)
+        if bias is not None:
+            value = task.op("add", value, FromBuffer(bias[chunk], fixed_row=True))
+        return value
+
+    def residual(self, key: str, sources: list[list[Buffer]], x: Hidden, label: str) -> Hidden:
+        """x + product (+ bias)."""
+        out = Hidden()
+        for c in range(len(self.l.hidden)):
+            task, value = self.product(key, c, sources, label)
+            node = self.scaled(task, key, c, value, None)
+            self.finish_hidden(task, task.op("add", node, FromBuffer(x.x[c])), c, out)
+        return out
+
+    # ---------------------------------------------------------------------------------------------------- attention
+    def heads_of(self, q_chunk: int) -> list[int]:
+        """Heads, as (query vector · heads per vector + slot), that live in a query vector."""
+        heads = self.l.heads
+        vector = q_chunk % heads.n_kv
+        here = min(heads.per_vector, self.shape.n_kv_heads - vector * heads.per_vector)
+        return [q_chunk * heads.per_vector + slot for slot in range(here)]
+
+    def vectors(self) -> list[tuple[int, list[int]]]:
+        """Each key vector with all heads that use it."""
+        heads = self.l.heads
+        return [
+            (v, [h for c in range(v, len(heads.q), heads.n_kv) for h in self.heads_of(c)]) for v in range(heads.n_kv)
+        ]
+
+    def key_or_query(self, key: str, chunk: int, sources: list[list[Buffer]], angles: tuple[Buffer, Buffer] | None,
+                     r: Buffer | None, shift: Buffer | None) -> tuple[Task, Source]:
+        """Projected rows; with `angles` (r·cos, r·sin) rotated, `shift` is then the rotated bias."""
+        task, feed = self.product(key, chunk, sources, key.partition(".")[2], swap=angles is not None)
+        if angles is None:
+            return task, self.scaled(task, key, chunk, feed, r)
+        straight = task.op("mul", feed, FromBuffer(angles[0]))
+        partner = task.op("mul", FromFeed(feed.index, swapped=True), FromBuffer(angles[1]))
+        node = task.op("add", straight, partner)
+        return task, node if shift is None else task.op("add", node, FromBuffer(shift))
+
+    def turned_bias(self, key: str, chunk: int, cos: FromBuffer, sin: FromBuffer) -> Buffer | None:
+        """bias · cos + partner's bias · sin, per position."""
+        bias = self.l.bias.get(key)
+        if bias is None:
+            return None
+        task = self.task("bias")
+        node = task.op(
+            "add",
+            task.op("mul", FromBuffer(bias[chunk], fixed_row=True), cos),
+            task.op("mul", FromBuffer(self.l.bias[key + ".swapped"][chunk], fixed_row=True), sin),
+        )
+        out = self.temp(f"{key}.bias{chunk}", F32)
+        task.out(node, out)
+        return out
+
+    def angles(self, r: Buffer, cos: FromBuffer, sin: FromBuffer) -> tuple[Buffer, Buffer]:
+        """r · cos and r · sin."""
+        out = []
+        for name, table in (("cos", cos), ("sin", sin)):
+            task = self.task("angles")
+            turned = self.temp(f"r{name}", F32)
+            task.out(task.op("mul", FromBuffer(r), table), turned)
+            out.append(turned)
+        return out[0], out[1]
+
+    def split_heads(self, q: list[Buffer], k: list[Buffer]) -> dict[int, tuple[Buffer, Buffer]]:
+        """Per head: its query alone on its lanes, and query · own key, lane by lane."""
+        out = {}
+        for chunk in range(len(q)):
+            for head in self.heads_of(chunk):
+                slot = head % self.l.heads.per_vector
+                task = self.task("split heads")
+                mask = FromBuffer(self.l.tables["head_mask"], slot, fixed_row=True)
+                alone = task.op("mask", FromBuffer(q[chunk]), mask)
+                own = task.op("mul", alone, FromBuffer(k[chunk % self.l.heads.n_kv]))
+                mine, product = self.temp(f"q.h{head}", F16), self.temp(f"qk.h{head}", F16)
+                task.out(alone, mine)
+                task.out(own, product)
+                out[head] = (mine, product)
+        return out
+
+    def scores(self, tile: Tile, ones: Tile, heads: list[int], queries: dict[int, tuple[Buffer, Buffer]],
+               seen: FromBuffer) -> dict[int, Buffer]:
+        """exp(score − own score) / 2¹⁰ of the positions of one block, zero where not seen."""
+        out = {}
+        for head in heads:
+            mine, product = queries[head]
+            task = self.task("scores")
+            score = task.feed(tile, mine, Accumulator(self.rows))
+            own = task.feed(ones, product, Accumulator(self.rows))
+            z = task.op("sub", task.op("sub", score, own), SOFTMAX_SHIFT)
+            out[head] = self.temp(f"p.h{head}", F16)
+            task.out(task.op("mask", task.op("exp", z), seen), out[head])
+        return out
+
+    def mix(self, tiles: list[Tile], ones: Tile, heads: list[int], weights: list[dict[int, Buffer]],
+            v: Buffer | None) -> dict[int, Buffer]:
+        """Σ p·V / Σ p of every head on its lanes, zero elsewhere; with `v`, the own value joins with weight 1."""
+        out = {}
+        groups = {h: (Accumulator(self.rows), Accumulator(self.rows)) for h in heads}
+        for b, tile in enumerate(tiles):
+            last = b == len(tiles) - 1
+            for head in heads:
+                task = self.task("mix")
+                up, down = groups[head]
+                top = task.feed(tile, weights[b][head], up, add=b > 0, last=last)
+                bottom = task.feed(ones, weights[b][head], down, add=b > 0, last=last)
+                if last:
+                    out[head] = self.divide(task, head, top, bottom, v)
+        return out
+
+    def divide(self, task: Task, head: int, top: Source, bottom: Source, v: Buffer | None) -> Buffer:
+        own = math.exp(-SOFTMAX_SHIFT)
+        if v is not None:
+            bottom = task.op("add", bottom, own)
+        root = task.op("rsqrt", bottom)
+        reciprocal = task.op("mul", root, root)
+        if v is not None:
+            top = task.op("add", top, task.op("mul", FromBuffer(v), own))
+        slot = head % self.l.heads.per_vector
+        mask = FromBuffer(self.l.tables["head_mask"], slot, fixed_row=True)
+        out = self.temp(f"o.h{head}", F16)
+        task.out(task.op("mask", task.op("mul", top, reciprocal), mask), out)
+        return out
+
+    def by_chunk(self, outputs: dict[int, Buffer]) -> list[list[Buffer]]:
+        """Head outputs grouped by the input chunk of the output projection that they belong to."""
+        return [[outputs[h] for h in self.heads_of(c)] for c in range(len(self.l.heads.o))]
+
+    # ------------------------------------------------------------------------------------------------- feed-forward
+    def feed_forward(self, layer: int, sources: list[list[Buffer]], r: Buffer | None) -> list[list[Buffer]]:
+        """Activated hidden rows, by chunk, as sources for the down projection."""
+        hidden = []
+        for c in range(len(self.l.ffn)):
+            gate = None
+            if self.shape.gated:
+                task, feed = self.product(f"{layer}.gate", c, sources, "gate")
+                gate = self.temp(f"gate{c}", F32)
+                task.out(self.activation(task, self.scaled(task, f"{layer}.gate", c, feed, r)), gate)
+            task, feed = self.product(f"{layer}.up", c, sources, "up")
+            node = self.scaled(task, f"{layer}.up", c, feed, r)
+            done = self.activation(task, node) if gate is None else task.op("mul", node, FromBuffer(gate))
+            h = self.temp(f"h{c}", F16)
+            task.out(done, h)
+            hidden.append([h])
+        return hidden
+
+    def activation(self, task: Task, x: Source) -> FromNode:
+        kind = self.shape.activation
+        if not isinstance(x, FromNode):
+            x = task.op("mov", x)
+        if kind == "relu":
+            return task.op("relu", x)
+        if kind == "silu":  # x / (1 + e⁻ˣ)
+            root = task.op("rsqrt", task.op("add", task.op("exp", task.op("neg", x)), 1.0))
+            return task.op("mul", x, task.op("mul", root, root))
+        # ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), also for the erf form (difference < 5e−4)
+        inner = task.op("add", task.op("mul", task.op("mul", x, x), 0.044715), 1.0)
+        t = task.op("tanh", task.op("mul", task.op("mul", inner, x), math.sqrt(2 / math.pi)))
+        return task.op("mul", task.op("mul", task.op("add", t, 1.0), 0.5), x)

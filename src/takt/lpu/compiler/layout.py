@@ -1,0 +1,193 @@
+"""A model's place on a chip: tiles, caches, tables, inputs and outputs, shared by all its programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from takt.lpu.compiler.image import Image, lanes_of
+from takt.lpu.compiler.ir import Buffer, Tile
+from takt.lpu.compiler.lanes import HeadLanes, Lanes, head_lanes, plain, rope_rows
+from takt.lpu.compiler.matrices import Matrix, model_matrices
+from takt.lpu.isa.table import Type
+from takt.models import Model, ModelShape, rope_frequencies
+
+F32, F16, I8, U8 = Type.F32, Type.F16, Type.I8, Type.U8
+
+MAX_CHUNK = 64
+"""Most prompt positions one program takes; fewer if all heads of a key vector would not fit the accumulators."""
+
+
+@dataclass(slots=True)
+class Layout:
+    """Everything about a model's place on the chip that all its programs share."""
+
+    shape: ModelShape
+    image: Image
+    hidden: Lanes
+    heads: HeadLanes
+    ffn: Lanes
+    vocab: Lanes
+    weights: Type
+    context: int
+    chunk: int  # prompt positions (decoder) or sequence positions (encoder) of one program
+    matrices: dict[str, Matrix] = field(default_factory=dict)
+    bias: dict[str, list[Buffer]] = field(default_factory=dict)
+    scale: dict[str, list[Buffer]] = field(default_factory=dict)
+    embed: list[list[Buffer]] = field(default_factory=list)  # [chunk][shard]
+    position: list[list[Buffer]] = field(default_factory=list)
+    tables: dict[str, Buffer] = field(default_factory=dict)
+    k_cache: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # layer, key vector
+    v_cache: dict[tuple[int, int, int], Buffer] = field(default_factory=dict)  # layer, key vector, block
+    columns: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # side, hidden chunk: rows as MXM columns
+    inputs: dict[str, Buffer] = field(default_factory=dict)
+    outputs: dict[str, Buffer] = field(default_factory=dict)
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of 320 cached positions."""
+        return -(-self.context // self.image.g.lanes)
+
+    @property
+    def lanes(self) -> int:
+        return self.image.g.lanes
+
+    def attention_side(self, layer: int) -> int:
+        """The hemisphere whose MXM holds a layer's keys and values; the other sums with ones."""
+        return layer % 2
+
+    def k_tile(self, layer: int, vector: int, block: int, after: tuple[Buffer, ...] = ()) -> Tile:
+        """Keys of one block as a weight tile: column = position."""
+        k, groups = self.k_cache[layer, vector], self.lanes // 16
+        return Tile(f"{layer}.K[{vector},{block}]", F16, self.attention_side(layer), min(groups, k.rows // 16),
+                    slices=k.slices[0] + k.slices[1], base=k.bases[0] + block * groups, sources=after)
+
+    def v_tile(self, layer: int, vector: int, block: int, after: tuple[Buffer, ...] = ()) -> Tile:
+        """Values of one block as a weight tile: row = position, column = lane of the value vector."""
+        v = self.v_cache[layer, vector, block]
+        return Tile(f"{layer}.V[{vector},{block}]", F16, self.attention_side(layer), -(-v.rows // 16),
+                    slices=v.slices[0] + v.slices[1], base=v.bases[0], sources=after)
+
+
+def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
+    """Place a model for contexts (decoder) or sequences (encoder) of up to `context` positions."""
+    shape, lanes = model.shape, image.g.lanes
+    heads = head_lanes(shape, lanes)
+    encoder = shape.family == "encoder"
+    in_vector = heads.group * min(heads.per_vector, shape.n_kv_heads)
+    chunk = max(16, min(MAX_CHUNK, image.g.entries // in_vector // 16 * 16))
+    if encoder:
+        context = chunk = -(-context // 16) * 16
+    out = Layout(
+        shape=shape, image=image, hidden=plain(shape.dim, lanes), heads=heads, ffn=plain(shape.hidden_dim, lanes),
+        vocab=plain(shape.vocab_size, lanes), weights=weights, context=context, chunk=chunk,
+    )
+    for side in (0, 1):
+        image.ones(side)
+    _tables(out)
+    _inputs(out)
+    _embedding(out, model)
+    _matrices(out, model)
+    for side in (0, 1):
+        for c in range(len(out.hidden)):
+            out.columns[side, c] = image.cache(f"columns{side}.{c}", chunk, side)
+    for layer in range(shape.n_layers):
+        _caches(out, layer)
+    return out
+
+
+def _tables(out: Layout) -> None:
+    """Constant vectors: head masks, which cached positions a position sees, rotary angles."""
+    image, lanes, shape, heads = out.image, out.lanes, out.shape, out.heads
+    masks = np.zeros((heads.per_vector, lanes), np.uint8)
+    for slot in range(heads.per_vector):
+        masks[slot, slot * shape.head_dim : (slot + 1) * shape.head_dim] = 1
+    out.tables["head_mask"] = image.buffer("head_mask", U8, heads.per_vector, content=masks)
+    if shape.family == "decoder":
+        where = np.arange(lanes)
+        for window in sorted({w or 0 for w in shape.windows}):
+            reach = np.arange(lanes + min(window or 0, out.context) + 1)[:, None]
+            seen = (where < reach) & ((where > reach - window) if window else True)
+            out.tables[f"seen{window}"] = image.buffer(f"seen{window}", U8, len(reach), content=seen.astype(np.uint8))
+    if shape.position == "rope":
+        cos, sin = rope_rows(shape, lanes, np.arange(out.context), rope_frequencies(shape))
+        out.tables["cos"] = image.buffer("cos", F32, out.context, content=cos)
+        out.tables["sin"] = image.buffer("sin", F32, out.context, content=sin)
+
+
+def _inputs(out: Layout) -> None:
+    image, shape = out.image, out.shape
+    if shape.family == "decoder":
+        decode = [("lane", U8, 1), ("rotate", F16, 1), ("cache_row", F16, 16)]
+        if shape.position == "rope":
+            decode += [("rope_cos", F32, 1), ("rope_sin", F32, 1)]
+        else:
+            decode += [("position", F16, 1)]
+        decode += [(f"mask{w}", U8, out.n_blocks) for w in sorted({w or 0 for w in shape.windows})]
+        for name, kind, rows in decode:
+            out.inputs[name] = image.buffer(name, kind, rows, hop=1)
+        out.outputs["logits"] = image.buffer("logits", F32, len(out.vocab))
+    else:
+        out.inputs["seen"] = image.buffer("seen", U8, 1, hop=1)
+        out.inputs["share"] = image.buffer("share", F32, out.chunk)
+        for name in ("pooled", "first"):
+            out.outputs[name] = image.buffer(name, F32, len(out.hidden))
+
+
+def _caches(out: Layout, layer: int) -> None:
+    image, side = out.image, out.attention_side(layer)
+    rows = out.n_blocks * out.lanes if out.shape.family == "decoder" else out.chunk
+    for v in range(out.heads.n_kv):
+        out.k_cache[layer, v] = image.cache(f"{layer}.k_cache{v}", rows, side)
+        columns = int(np.max(np.nonzero(out.heads.v[v] >= 0)[0])) + 1
+        for b in range(out.n_blocks):
+            out.v_cache[layer, v, b] = image.cache(f"{layer}.v_cache{v}.{b}", columns, side)
+
+
+def _embedding(out: Layout, model: Model) -> None:
+    shape = out.shape
+
+    def laid(tensor: str, rows: int) -> list[np.ndarray]:
+        table = model.tensor(tensor)[:rows]
+        chunks = []
+        for dims in out.hidden:
+            content = np.zeros((len(table), len(dims)), np.float16)
+            content[:, dims >= 0] = table[:, dims[dims >= 0]].clip(-65504, 65504)
+            chunks.append(content)
+        return chunks
+
+    for c, content in enumerate(laid("embed.weight", shape.vocab_size)):
+        out.embed.append(out.image.table(f"embed{c}", F16, content))
+    for i in range(len(out.embed[0])):
+        out.inputs[f"token{i}"] = out.image.buffer(f"token{i}", F16, out.chunk, hop=1)
+    if shape.position == "learned":
+        rows = min(shape.max_context, out.context)
+        types = model.tensor("token_type.weight")[0] if shape.n_token_types else 0
+        for c, content in enumerate(laid("position.weight", rows)):
+            if shape.n_token_types:  # every token is of type 0: its row joins the position's
+                dims = out.hidden[c]
+                exact = model.tensor("position.weight")[:rows][:, dims[dims >= 0]] + types[dims[dims >= 0]]
+                content[:, dims >= 0] = exact
+            out.position.append(out.image.table(f"position{c}", F16, content))
+
+
+def _matrices(out: Layout, model: Model) -> None:
+    image = out.image
+    for matrix in model_matrices(out.shape, out.hidden, out.heads, out.ffn, out.vocab):
+        out.matrices[matrix.key] = matrix
+        side = None
+        layer, _, part = matrix.key.partition(".")
+        if part == "v":  # the prompt's values are made with these rows as activations, on the attention side
+            side = out.attention_side(int(layer))
+        image.add_matrix(matrix, out.weights if part != "v" else F16, side)
+        bias = matrix.folded_bias(model) if matrix.bias else None
+        if bias is not None:
+            out.bias[matrix.key] = _rows(out, f"{matrix.key}.bias", lanes_of(matrix.out, bias))
+            if part in ("q", "k") and out.shape.position == "rope":
+                swapped = lanes_of(matrix.out, bias).reshape(-1, out.lanes // 2, 2)[..., ::-1].reshape(-1, out.lanes)
+                out.bias[matrix.key + ".swapped"] = _rows(out, f"{matrix.key}.bias_swapped", swapped)
+
+
+def _rows(out: Layout, name: str, rows: np.ndarray) -> list[Buffer]:
+    return [out.image.buffer(f"{name}{c}", F32, 1, content=rows[c : c + 1]) for c in range(len(rows))]
