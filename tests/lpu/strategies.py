@@ -707,13 +707,13 @@ def supplied(program: Program, chip: Chip) -> Program:
     return fed if len(program.instructions) % 4 == 0 else replace(fed, constant=program.constant)
 
 
-def hurried(program: Program, seed: int, one_in: int = 2) -> Program:
-    """The program with one fetch in `one_in` up to 20 cycles earlier, perhaps before there is room for its words."""
+def refetched(program: Program, seed: int, one_in: int = 8) -> Program:
+    """The program with one fetch in `one_in` up to 40 cycles earlier or later: too early to have room, or too late."""
     rng = np.random.default_rng(seed)
     rows = program.instructions.copy()
-    early = (rows["op"] == BY_NAME["ifetch"].op) & (rng.random(len(rows)) < 1 / one_in)
-    times = rows["time"] - rng.integers(0, 21, len(rows))
-    rows["time"][early] = np.maximum(times[early], 0)
+    moved = (rows["op"] == BY_NAME["ifetch"].op) & (rng.random(len(rows)) < 1 / one_in)
+    times = rows["time"] + rng.integers(-40, 41, len(rows))
+    rows["time"][moved] = np.maximum(times[moved], 0)
     return replace(program, instructions=sort_instructions(rows))
 
 

@@ -32,6 +32,27 @@ class Verb:
 
 VERBS = (
     Verb(
+        name="run",
+        module="takt.cli.run",
+        summary="run a model on one LPU: its text, then cycles, energy and memory",
+    ),
+    Verb(
+        name="compile",
+        module="takt.cli.compile",
+        summary="compile a model into a file of programs; their cycles and bounds",
+    ),
+    Verb(name="show", module="takt.cli.show", summary="a program file as assembly"),
+    Verb(
+        name="trace",
+        module="takt.cli.trace",
+        summary="every queue over time: for Perfetto or Chrome, and as a picture",
+    ),
+    Verb(
+        name="embed",
+        module="takt.cli.embed",
+        summary="sentence vectors with an encoder, and how alike the sentences are",
+    ),
+    Verb(
         name="chips",
         module="takt.cli.chips",
         summary="list, show and check chips: every figure with its source",

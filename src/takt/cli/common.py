@@ -2,9 +2,9 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +12,7 @@ import typer
 from takt.chips import Chip, load_chip
 from takt.cli.progress import waiting
 from takt.errors import UsageError
-from takt.lpu import Compiled, compile_model
+from takt.lpu import Compiled, Step, compile_model
 from takt.models import Model, load_model
 
 __all__ = [
@@ -23,9 +23,12 @@ __all__ = [
     "TokenizerFile",
     "Weights",
     "compiled_for",
+    "all_steps",
+    "named_step",
     "open_model",
     "prepare",
     "print_json",
+    "writable",
 ]
 
 DEFAULT_CHIP = "lpu-v1"
@@ -57,7 +60,10 @@ Context = Annotated[
 TokenizerFile = Annotated[
     str | None,
     typer.Option(
-        "--tokenizer", metavar="FILE", help="Instead of the one beside the model.", show_default=False
+        "--tokenizer",
+        metavar="FILE",
+        help="Instead of the one beside the model.",
+        show_default=False,
     ),
 ]
 
@@ -87,14 +93,52 @@ def compiled_for(model: Model, chip_name: str, weights: str, context: int | None
         return compile_model(model, chip, weights=weights, context=context)
 
 
-def prepare(compiled: Compiled, positions: range) -> float:
-    """Compile every program that decoding at ``positions`` needs; returns the seconds it took."""
-    start = time.perf_counter()
-    lanes = compiled.chip.lanes
+def prepare(compiled: Compiled, positions: range) -> None:
+    """Compile the program of every decode step at ``positions``."""
+    lanes = compiled.chip.lanes  # one program serves as many positions as there are lanes
     with waiting(f"compiling {compiled.model.shape.name}"):
         for position in range(positions.start - positions.start % lanes, positions.stop, lanes):
             compiled.decode(position)
-    return time.perf_counter() - start
+
+
+def all_steps(compiled: Compiled, *, prompts: bool) -> list[Step]:
+    """An encoder's program, or a decoder's: every decode step's, and those for prompts on request."""
+    if compiled.model.shape.family == "encoder":
+        with waiting(f"compiling {compiled.model.shape.name}"):
+            return [compiled.encode()]
+    prepare(compiled, range(compiled.context))
+    if prompts:
+        with waiting(f"compiling prompts of {compiled.model.shape.name}"):
+            for start in range(0, compiled.context, compiled.layout.chunk):
+                compiled.prompt(start)
+    return list(compiled.steps.values())
+
+
+def named_step(compiled: Compiled, name: str) -> Step:
+    """The program called ``decode.N``, ``prompt.N`` or ``encode``."""
+    kind, _, number = name.partition(".")
+    encoder = compiled.model.shape.family == "encoder"
+    with waiting(f"compiling {compiled.model.shape.name}"):
+        if name == "encode" and encoder:
+            return compiled.encode()
+        if not encoder and number.isascii() and number.isdigit() and len(number) < 9:
+            if kind == "decode":
+                return compiled.decode(int(number) * compiled.chip.lanes)
+            if kind == "prompt":
+                return compiled.prompt(int(number))
+    known = "'encode'" if encoder else f"decode.N (N × {compiled.chip.lanes} positions), prompt.N"
+    raise UsageError(
+        f"{compiled.model.shape.name} has no program {name[:40]!r}", hint=f"it has {known}"
+    )
+
+
+def writable(output: str) -> None:
+    """Say now, not after a long computation, that there is nowhere to write."""
+    path = Path(output)
+    if path.is_dir():
+        raise UsageError(f"{output} is a directory, expected a file to write")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no directory {path.parent}")
 
 
 def print_json(document: Mapping[str, object]) -> None:

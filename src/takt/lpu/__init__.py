@@ -1,9 +1,9 @@
 """The LPU: instruction set, machine, compiler, engines.
 
-    isa/       one table, and what derives from it        machine/   reference engine, checker
-    compiler/  model × chip → programs                    fast/      the same bits at native speed
-    session    a model in use                             energy     activity → joules
-    sampling   logits → tokens
+isa/       one table, and what derives from it        machine/   reference engine, checker
+compiler/  model × chip → programs                    fast/      the same bits at native speed
+session    a model in use                             energy     activity → joules
+sampling   logits → tokens
 """
 
 from takt.lpu.compiler import Compiled, Step, compile_model

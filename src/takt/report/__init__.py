@@ -7,9 +7,12 @@
 It prints nothing; `cli` does.
 """
 
+from takt.report.package import pack, unpack
+from takt.report.plot import write_plot
 from takt.report.profile import LayerUse, UnitUse, layer_use, stage_cycles, unit_use
-from takt.report.schedule import Schedule, Span
+from takt.report.schedule import Schedule, Span, last_issue
 from takt.report.summary import RunSummary, summarise
+from takt.report.trace import write_trace
 
 __all__ = [
     "LayerUse",
@@ -17,8 +20,13 @@ __all__ = [
     "Schedule",
     "Span",
     "UnitUse",
+    "last_issue",
     "layer_use",
+    "pack",
     "stage_cycles",
     "summarise",
     "unit_use",
+    "unpack",
+    "write_plot",
+    "write_trace",
 ]

@@ -48,9 +48,9 @@ class LayerUse:
 
 
 def kind_of(queue_name: str) -> str:
-    """The kind of a queue: `mem`, `vxm`, `mxm.load`, `mxm.activate`, `mxm.accumulate`, `permute`, …"""
-    parts = queue_name.split(".")
-    return _MXM[parts[2]] if parts[0] == "mxm" else parts[0]
+    """The kind of a queue: `mem`, `vxm`, `mxm.load`, `mxm.activate`, `mxm.accumulate`, `sxm.shift`, …"""
+    unit, _, place = queue_name.rpartition(".")
+    return _MXM[place] if unit.startswith("mxm") else unit
 
 
 def unit_use(schedule: Schedule) -> tuple[UnitUse, ...]:

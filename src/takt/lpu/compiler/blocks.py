@@ -221,8 +221,11 @@ class Builder:
         return out
 
     def scores(self, tile: Tile, ones: Tile, heads: list[int], queries: dict[int, tuple[Buffer, Buffer]],
-               seen: FromBuffer) -> dict[int, Buffer]:
-        """exp(score − own score) / 2¹⁰ of the positions of one block, zero where not seen."""
+               seen: FromBuffer) -> dict[int, tuple[Buffer, Buffer]]:
+        """exp(score − own score) / 2¹⁰ of the positions of one block, zero where not seen.
+
+        Two copies if there are many rows: the values' side and the ones' side read them at the same time.
+        """
         out = {}
         for head in heads:
             mine, product = queries[head]
@@ -230,11 +233,14 @@ class Builder:
             score = task.feed(tile, mine, Accumulator(self.rows))
             own = task.feed(ones, product, Accumulator(self.rows))
             z = task.op("sub", task.op("sub", score, own), SOFTMAX_SHIFT)
-            out[head] = self.temp(f"p.h{head}", F16)
-            task.out(task.op("mask", task.op("exp", z), seen), out[head])
+            p = task.op("mask", task.op("exp", z), seen)
+            copies = [self.temp(f"p.h{head}.{i}", F16) for i in range(2 if self.rows > 1 else 1)]
+            for copy in copies:
+                task.out(p, copy)
+            out[head] = copies[0], copies[-1]
         return out
 
-    def mix(self, tiles: list[Tile], ones: Tile, heads: list[int], weights: list[dict[int, Buffer]],
+    def mix(self, tiles: list[Tile], ones: Tile, heads: list[int], weights: list[dict[int, tuple[Buffer, Buffer]]],
             v: Buffer | None) -> dict[int, Buffer]:
         """Σ p·V / Σ p of every head on its lanes, zero elsewhere; with `v`, the own value joins with weight 1."""
         out = {}
@@ -244,8 +250,8 @@ class Builder:
             for head in heads:
                 task = self.task("mix")
                 up, down = groups[head]
-                top = task.feed(tile, weights[b][head], up, add=b > 0, last=last)
-                bottom = task.feed(ones, weights[b][head], down, add=b > 0, last=last)
+                top = task.feed(tile, weights[b][head][0], up, add=b > 0, last=last)
+                bottom = task.feed(ones, weights[b][head][1], down, add=b > 0, last=last)
                 if last:
                     out[head] = self.divide(task, head, top, bottom, v)
         return out

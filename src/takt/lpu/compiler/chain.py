@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from takt.errors import CompileError
 from takt.lpu.compiler.geometry import Geometry
 from takt.lpu.compiler.ir import Constant, FromBuffer, FromFeed, FromGather, FromNode, Source, Task
 from takt.lpu.isa.table import BY_NAME, Type
@@ -46,8 +47,11 @@ class Chain:
     interval: int = 1
 
 
-def solve(task: Task, g: Geometry) -> Chain:
-    """Fix the offsets of a task's operations. Raises ValueError if no alignment is found (a compiler error)."""
+def solve(task: Task, g: Geometry, delay: int = 0) -> Chain:
+    """Fix the offsets of a task's operations; `delay` copies go before each output.
+
+    Raises CompileError if no alignment is found.
+    """
     chain = Chain(interval=_interval(task, g))
     node_micro: list[int] = []
     for node in task.nodes:
@@ -57,10 +61,12 @@ def solve(task: Task, g: Geometry) -> Chain:
         integer = _is_integer(node.op, chain, sources, task)
         chain.micros.append(Micro(op=node.op, offset=offset, sources=sources, integer=integer))
     for index, (node_index, _, _) in enumerate(task.outputs):
-        micro = chain.micros[node_micro[node_index]]
-        if micro.via is not None or micro.output >= 0:
-            chain.micros.append(_copy(chain, node_micro[node_index], g))
-            micro = chain.micros[-1]
+        at = node_micro[node_index]
+        for copies in range(delay + 1):
+            if copies < delay or chain.micros[at].via is not None or chain.micros[at].output >= 0:
+                chain.micros.append(_copy(chain, at, g))
+                at = len(chain.micros) - 1
+        micro = chain.micros[at]
         micro.output = index
     if not task.nodes:
         chain.arrival = dict.fromkeys(range(len(task.feeds)), 0)
@@ -112,7 +118,7 @@ def _offset(task: Task, chain: Chain, node_micro: list[int], sources: tuple[Sour
             for s in feeds:
                 chain.arrival[s.index] = offset - (g.distribute if s.swapped else 0)
             return offset
-    raise ValueError(f"task {task.label}: operands of {sources} cannot be aligned")
+    raise CompileError(f"task {task.label}: operands of {sources} cannot be aligned")
 
 
 def _feed_fits(task: Task, chain: Chain, source: FromFeed, offset: int, g: Geometry) -> bool:
@@ -154,6 +160,6 @@ def _bring(chain: Chain, node_micro: list[int], source: Source, offset: int, g: 
     micro = chain.micros[index]
     wanted = source.via if source.via is not None else (Type.I32 if micro.integer else Type.F32)
     if micro.output >= 0 or (micro.via is not None and micro.via is not wanted):
-        raise ValueError("two streams from one operation")
+        raise CompileError("two streams from one operation")
     micro.via = wanted
     return FromMicro(index, wanted)

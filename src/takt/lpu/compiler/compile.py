@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,11 +12,11 @@ from takt.chips import Chip
 from takt.errors import CompileError, UnsupportedError, UsageError
 from takt.lpu.compiler.bound import Bound
 from takt.lpu.compiler.geometry import geometry
-from takt.lpu.compiler.host import write_step
+from takt.lpu.compiler.host import write_chunk, write_step
 from takt.lpu.compiler.image import fetch, new_image
 from takt.lpu.compiler.ir import Plan
 from takt.lpu.compiler.layout import Layout, lay_out
-from takt.lpu.compiler.lower import Decode
+from takt.lpu.compiler.lower import Chunk, Decode, Encode
 from takt.lpu.compiler.passes import Work, run_passes
 from takt.lpu.compiler.schedule import Placed
 from takt.lpu.isa import Program
@@ -57,6 +57,16 @@ class Compiled:
         block = position // self.chip.lanes
         return self._step(f"decode.{block}", lambda: Decode(self.layout, block).build())
 
+    def prompt(self, start: int) -> Step:
+        """The program that puts `layout.chunk` prompt positions from `start` (a multiple of it) into the caches."""
+        if start % self.layout.chunk or not 0 <= start < self.context:
+            raise UsageError(f"prompt chunks start at multiples of {self.layout.chunk} below {self.context}")
+        return self._step(f"prompt.{start}", lambda: Chunk(self.layout, start).build())
+
+    def encode(self) -> Step:
+        """The program of an encoder: a whole sequence."""
+        return self._step("encode", lambda: Encode(self.layout).build())
+
     def _step(self, name: str, build: Callable[[], Plan]) -> Step:
         if name not in self.steps:
             g = self.layout.image.g
@@ -79,11 +89,25 @@ class Compiled:
             raise UsageError(f"token {token} is outside the vocabulary of {self.model.shape.vocab_size}")
         write_step(self.layout, memory, token, position)
 
+    def write_tokens(self, memory: Memory, tokens: Sequence[int]) -> None:
+        """Write the tokens of a prompt chunk or of an encoder's sequence."""
+        ids = np.asarray(tokens, np.int64)
+        if ids.size and not (0 <= ids.min() and ids.max() < self.model.shape.vocab_size):
+            raise UsageError(f"a token is outside the vocabulary of {self.model.shape.vocab_size}")
+        write_chunk(self.layout, memory, ids)
+
+    def read_pooled(self, memory: Memory, which: str = "pooled") -> NDArray[np.float32]:
+        """Encoder output, f32 [dim]: "pooled" (mean over tokens) or "first"."""
+        return self._on_dims(fetch(memory, self.layout.outputs[which]), self.layout.hidden, self.model.shape.dim)
+
     def read_logits(self, memory: Memory) -> NDArray[np.float32]:
         """Logits of the last step, f32 [vocabulary]."""
         rows = fetch(memory, self.layout.outputs["logits"])
-        dims = self.layout.vocab
-        out = np.zeros(self.model.shape.vocab_size, np.float32)
+        return self._on_dims(rows, self.layout.vocab, self.model.shape.vocab_size)
+
+    @staticmethod
+    def _on_dims(rows: NDArray[np.generic], dims: NDArray[np.int64], n: int) -> NDArray[np.float32]:
+        out = np.zeros(n, np.float32)
         out[dims[dims >= 0]] = rows[dims >= 0]
         return out
 

@@ -20,7 +20,7 @@ def write_step(layout: Layout, memory: Memory, token: int, position: int) -> Non
     lanes = layout.image.g.lanes
     inputs = layout.inputs
     block, lane = divmod(position, lanes)
-    _lookup(memory, inputs, "token", layout.embed[0], token, lanes)
+    _lookup(layout, memory, np.array([token]))
     if layout.position:
         _address(memory, inputs["position"], np.array([position]), lanes)
     if "rope_cos" in inputs:
@@ -46,11 +46,23 @@ def _address(memory: Memory, buffer: Buffer, words: np.ndarray, lanes: int) -> N
     store(memory, buffer, np.repeat(words.astype("<u2")[:, None], lanes, axis=1))
 
 
-def _lookup(memory: Memory, inputs: dict[str, Buffer], name: str, shards: list[Buffer], row: int, lanes: int) -> None:
-    """Address of a table row in the shard that has it; the other shards read their word of zeros."""
+def write_chunk(layout: Layout, memory: Memory, tokens: np.ndarray) -> None:
+    """Write the tokens of a prompt chunk or a sequence; missing ones count as token 0 (nothing sees them)."""
+    padded = np.zeros(layout.chunk, np.int64)
+    padded[: len(tokens)] = tokens
+    _lookup(layout, memory, padded)
+    if layout.shape.family == "encoder":
+        n = len(tokens)
+        store(memory, layout.inputs["seen"], (np.arange(layout.lanes) < n).astype(np.uint8)[None])
+        share = np.zeros((layout.chunk, layout.lanes), np.float32)
+        share[:n] = 1.0 / n
+        store(memory, layout.inputs["share"], share)
+
+
+def _lookup(layout: Layout, memory: Memory, rows: np.ndarray) -> None:
+    """Addresses of embedding rows in the shard that has each; the other shards read their word of zeros."""
     first = 0
-    for i, shard in enumerate(shards):
-        inside = first <= row < first + shard.rows
-        word = row - first if inside else shard.rows
-        _address(memory, inputs[f"{name}{i}"], np.array([word]), lanes)
+    for i, shard in enumerate(layout.embed[0]):
+        inside = (first <= rows) & (rows < first + shard.rows)
+        _address(memory, layout.inputs[f"token{i}"], np.where(inside, rows - first, shard.rows), layout.lanes)
         first += shard.rows

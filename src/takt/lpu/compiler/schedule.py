@@ -41,7 +41,8 @@ from takt.lpu.isa.table import ADD, BY_NAME, EMIT, KEEP, Type, stream_ref, vxm_o
 _ORIGIN = 64  # bit of diagonal 0 in stream timelines: diagonals start below zero
 _SWAP = sum((lane ^ 1) << (4 * lane) for lane in range(16))  # distribute map: exchange neighbouring lanes
 _HORIZON = 1 << 17  # cycles a single task may be searched for before giving up
-_CENTRE, _SIDES = 2, (WEST, EAST)
+_MAX_DELAY = 4  # copies tried before each output when a task's accesses to one slice collide with each other
+_CENTRE = 2
 
 Row = tuple[int, int, int, int, int, int, int, int, int, int, int]
 
@@ -81,9 +82,13 @@ class Undo:
     """Claims of a task being placed, to be given back if it does not fit after all."""
 
     taken: list[tuple[Timeline, int, int]] = field(default_factory=list)
+    rigid: bool = False  # a claim met another of the same task: no other cycle would help
+    skip: int = 1  # the task cannot fit for this many cycles
 
     def take(self, line: Timeline, time: int, mask: int) -> bool:
         if (line.bits >> time) & mask:
+            self.rigid = any(own is line and ((m << at) >> time) & mask for own, at, m in self.taken)
+            self.skip = max(1, line.wait(time, mask))
             return False
         line.bits |= mask << time
         self.taken.append((line, time, mask))
@@ -196,17 +201,22 @@ class Scheduler:
             return
         for feed in task.feeds:
             self.ensure_tile(feed.tile)
-        chain = solve(task, self.g)
-        time = max(self._earliest(task, chain, ideal=False), 0)
-        ideal = max(self._earliest(task, chain, ideal=True), 0)
-        for t in range(time, time + _HORIZON):
-            undo = Undo()
-            done = self._try(task, chain, t, undo)
-            if done is not None:
-                self._commit(task, chain, t, ideal, done)
-                return
-            undo.rollback()
-        raise CompileError(f"no place found for task {task.label}")
+        for delay in range(_MAX_DELAY):
+            chain = solve(task, self.g, delay)
+            time = max(self._earliest(task, chain, ideal=False), 0)
+            end = time + _HORIZON
+            while time < end:
+                undo = Undo()
+                done = self._try(task, chain, time, undo)
+                if done is not None:
+                    ideal = max(self._earliest(task, chain, ideal=True), 0)
+                    self._commit(task, chain, time, ideal, done)
+                    return
+                undo.rollback()
+                if undo.rigid:
+                    break
+                time += undo.skip
+        raise CompileError(f"no place found for task {task.label} of layer {task.layer}")
 
     def _reads(self, task: Task, chain: Chain) -> Iterator[tuple[FromBuffer, int]]:
         """Each buffer operand of the VXM part with the offset at which it must be at x = 0."""
@@ -309,9 +319,10 @@ class Scheduler:
         f16 = feed.tile.type is Type.F16
         busy = g.interval_f16 if f16 else 1
         plane = _plane(feed.tile)
-        claim = pattern(n, ii) if n > 1 else 1
-        claim |= claim << (busy - 1) if busy > 1 else 0
-        span = _span(n, ii)
+        claim = pattern(n, ii)
+        for k in range(1, busy):
+            claim |= claim << k
+        span = _feed_span(task, feed, n, ii)
         for p in (plane, plane + 1) if f16 else (plane,):
             if not undo.take(self.queue[g.queue[f"mxm.{p}.a"]], abc, claim | span):
                 return False
@@ -326,9 +337,10 @@ class Scheduler:
         if not feed.last:
             picks.results.append((-1, -1))
             return True
-        return self._try_result(feed, side, abc, n, ii, undo, picks)
+        return self._try_result(feed, side, abc, n, ii, span, undo, picks)
 
-    def _try_result(self, feed: Feed, side: int, abc: int, n: int, ii: int, undo: Undo, picks: "_Picks") -> bool:
+    def _try_result(self, feed: Feed, side: int, abc: int, n: int, ii: int, span: int, undo: Undo, picks: "_Picks"
+                    ) -> bool:
         """Streams (and distributors) of an emitted result on its way to the VXM."""
         g = self.g
         direction = 1 if side == EAST else 0
@@ -342,7 +354,7 @@ class Scheduler:
             letter = "e" if side == EAST else "w"
             at = diagonal - g.x_sxm
             for k in range(4):
-                if not undo.take(self.queue[g.queue[f"sxm.distribute.{letter}{k}"]], at, _span(n, ii)):
+                if not undo.take(self.queue[g.queue[f"sxm.distribute.{letter}{k}"]], at, span):
                     return False
             swapped = self.take_streams(undo, direction, (side, _CENTRE), diagonal + g.distribute, exact, 4)
             if swapped < 0:
@@ -382,7 +394,8 @@ class Scheduler:
         span, exact = _span(n, ii), pattern(n, ii)
         base = g.queue["vxm.0"]
         for k in range(g.n_alus):
-            if undo.take(self.queue[base + k], t + micro.offset, span):
+            if self.queue[base + k].free(t + micro.offset, span):
+                undo.take(self.queue[base + k], t + micro.offset, span)
                 picks.alus.append(k)
                 break
         else:
@@ -463,7 +476,7 @@ class Scheduler:
         for index, (feed, read, result) in enumerate(zip(task.feeds, picks.feeds, picks.results, strict=True)):
             abc = t + self._feed_offset(chain, index)
             self._emit_read(read, n, ii)
-            self._emit_feed(feed, abc, read, result, n, ii)
+            self._emit_feed(task, feed, abc, read, result, n, ii)
             feed.group.ideal = max(feed.group.ideal, ideal + self._feed_offset(chain, index) + g.depth)
             end = max(end, abc + g.depth)
         for read in picks.reads.values():
@@ -489,7 +502,8 @@ class Scheduler:
             last = max(last, time + (count - 1) * gap)
         read.buffer.last_read = max(read.buffer.last_read, last)
 
-    def _emit_feed(self, feed: Feed, abc: int, read: "_Read", result: tuple[int, int], n: int, ii: int) -> None:
+    def _emit_feed(self, task: Task, feed: Feed, abc: int, read: "_Read", result: tuple[int, int], n: int, ii: int
+                   ) -> None:
         g = self.g
         plane, side = _plane(feed.tile), feed.tile.side
         f16 = feed.tile.type is Type.F16
@@ -497,8 +511,6 @@ class Scheduler:
         engine.last_feed = max(engine.last_feed, abc + (n - 1) * ii)
         for other in self.overlapping(feed.tile):
             other.last_feed = max(other.last_feed, engine.last_feed)
-        self.emit(abc, g.queue[f"mxm.{plane}.a"], "abc", count=n, gap=ii, a=stream_ref(read.first, read.direction),
-                  b=int(Type.F16 if f16 else Type.I8))
         group = feed.group
         if group.entry < 0:
             group.entry = self._entry(plane, group.rows)
@@ -506,14 +518,21 @@ class Scheduler:
         group.last_time = at
         flags = (ADD if feed.add else 0) | (EMIT if feed.last else KEEP)
         inward = 1 if side == EAST else 0
-        self.emit(at, g.queue[f"mxm.{plane}.c"], "acc", count=n, gap=ii, step=0 if group.fold else 1, a=group.entry,
-                  b=stream_ref(result[0], inward) if feed.last else 0, c=flags, d=int(Type.F32 if f16 else Type.I32))
-        if feed.swap:
-            letter = "e" if side == EAST else "w"
-            when = at + g.emit + g.x_mxm - g.x_sxm
-            for k in range(4):
-                self.emit(when, g.queue[f"sxm.distribute.{letter}{k}"], "distribute", count=n, gap=ii,
-                          a=stream_ref(result[0] + k, inward, tap=True), b=stream_ref(result[1] + k, inward), imm=_SWAP)
+        step = 0 if group.fold else 1
+        for first, count in [(r, 1) for r in range(n)] if _shares_plane(task, feed) else [(0, n)]:
+            later = first * ii
+            self.emit(abc + later, g.queue[f"mxm.{plane}.a"], "abc", count=count, gap=ii,
+                      a=stream_ref(read.first, read.direction), b=int(Type.F16 if f16 else Type.I8))
+            self.emit(at + later, g.queue[f"mxm.{plane}.c"], "acc", count=count, gap=ii, step=step,
+                      a=group.entry + first * step, b=stream_ref(result[0], inward) if feed.last else 0, c=flags,
+                      d=int(Type.F32 if f16 else Type.I32))
+            if feed.swap:
+                letter = "e" if side == EAST else "w"
+                when = at + later + g.emit + g.x_mxm - g.x_sxm
+                for k in range(4):
+                    self.emit(when, g.queue[f"sxm.distribute.{letter}{k}"], "distribute", count=count, gap=ii,
+                              a=stream_ref(result[0] + k, inward, tap=True), b=stream_ref(result[1] + k, inward),
+                              imm=_SWAP)
 
     def _entry(self, plane: int, rows: int) -> int:
         first = self.entry_turn.get(plane, 0)
@@ -750,6 +769,15 @@ def _plane(tile: Tile) -> int:
 
 def _key(source: FromBuffer, offset: int) -> tuple[int, int, bool, int]:
     return id(source.buffer), source.row, source.fixed_row, offset
+
+
+def _shares_plane(task: Task, feed: Feed) -> bool:
+    """Several feeds of a task take turns on a plane: each issue is then an instruction of its own."""
+    return task.rows > 1 and sum(_plane(f.tile) == _plane(feed.tile) for f in task.feeds) > 1
+
+
+def _feed_span(task: Task, feed: Feed, rows: int, interval: int) -> int:
+    return pattern(rows, interval) if _shares_plane(task, feed) else _span(rows, interval)
 
 
 def _span(rows: int, interval: int) -> int:

@@ -33,10 +33,14 @@ class Timeline:
     def take(self, time: int, mask: int) -> None:
         self.bits |= mask << time
 
-    def next_free(self, time: int) -> int:
-        """First cycle at or after `time` whose bit is clear."""
+    def wait(self, time: int, mask: int) -> int:
+        """How many cycles later than `time` the pattern first fits (0 if it does now)."""
         rest = self.bits >> time
-        return time + ((~rest & (rest + 1)).bit_length() - 1)
+        solid = not mask & (mask + 1)
+        delay = 0
+        while clash := (rest >> delay) & mask:
+            delay += clash.bit_length() if solid else 1
+        return delay
 
 
 def first_free(bits: int, time: int, count: int) -> list[int]:

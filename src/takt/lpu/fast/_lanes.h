@@ -19,15 +19,13 @@ INLINE uint32_t bits(float x) { uint32_t u; memcpy(&u, &x, 4); return u; }
 INLINE float real(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
 INLINE float canonical(float x) { return x != x ? real(NAN_F32) : x; }
 
-/* f16 pattern to f32, exact; NaN becomes canonical. */
+/* f16 pattern to f32, exact; NaN becomes canonical. The magnitude read as an f32 is 2^112 times too small. */
 INLINE float from_f16(uint32_t h) {
     uint32_t magnitude = (h & 0x7fffu) << 13, sign = (h & 0x8000u) << 16;
-    float normal = real(magnitude + ((127u - 15u) << 23));
-    float subnormal = (float)(int32_t)(h & 0x7fffu) * 0x1p-24f;
-    uint32_t value = magnitude < (1u << 23) ? bits(subnormal) : bits(normal);
-    value = magnitude >= (31u << 23) ? 0x7f800000u : value;
+    uint32_t value = bits(real(magnitude) * 0x1p112f);
+    value = magnitude >= 0x0f800000u ? 0x7f800000u : value;
     value |= sign;
-    return magnitude > (31u << 23) ? real(NAN_F32) : real(value);
+    return real(magnitude > 0x0f800000u ? NAN_F32 : value);
 }
 
 /* f32 to f16 pattern: nearest even, saturating at 65504; NaN becomes 0x7e00. */
@@ -125,7 +123,9 @@ INLINE int vxm(int code, const uint32_t *restrict x, const uint32_t *restrict y,
 }
 
 INLINE void widen16(const byte *restrict low, const byte *restrict high, uint32_t *restrict z) {
-    EACH_LANE z[l] = bits(from_f16((uint32_t)low[l] | (uint32_t)high[l] << 8));
+    uint16_t half[LANES]; /* in two steps: bytes to halves, halves to words */
+    EACH_LANE half[l] = (uint16_t)(low[l] | high[l] << 8);
+    EACH_LANE z[l] = bits(from_f16(half[l]));
 }
 
 INLINE void join(const uint64_t *args, uint32_t *restrict z) {
@@ -235,8 +235,10 @@ INLINE void rotate(const Op *op, const uint64_t *args) {
         for (int j = 0; j < op->n; j++) {
             const byte *x = (const byte *)args[i];
             byte *z = (byte *)op->out + (i * op->n + j) * LANES;
-            for (int s = 0; s < LANES; s += SUPERLANE)
-                for (int l = 0; l < SUPERLANE; l++) z[s + l] = x[s + ((l + j) & 15)];
+            for (int s = 0; s < LANES; s += SUPERLANE) {
+                memcpy(z + s, x + s + j, (size_t)(SUPERLANE - j));
+                memcpy(z + s + SUPERLANE - j, x + s, (size_t)j);
+            }
         }
 }
 

@@ -16,8 +16,8 @@
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 #endif
 
-#define MAX_ROWS 24 /* as codes.MAX_ROWS */
-#define CHUNK 16 /* columns that a thread takes at a time */
+#define CHUNK 16          /* columns that a thread takes at a time */
+#define WORTH_SHARING 640 /* column blocks, some microseconds */
 
 typedef struct {
     const byte *low[4], *high[4], *next_low[4], *next_high[4];
@@ -27,12 +27,12 @@ typedef struct {
     const Column *columns;
     int n_columns, rows, n_blocks;
     int blocks[N_BLOCKS];       /* first lane of each block that has a non-zero activation */
-    double *x;                  /* rows × LANES, blocks packed together */
-    int16_t *x8;
+    double x[MAX_ROWS * LANES]; /* blocks packed together */
+    int16_t x8[MAX_ROWS * LANES];
     double magnitude[MAX_ROWS]; /* Σ|x| of each row */
     byte spoiled[MAX_ROWS];     /* an activation is inf or NaN */
+    byte lit[MAX_ROWS][LANES];  /* 255 where an activation is not zero */
     const uint64_t *activations;
-    uint32_t *out;
 } Job;
 
 typedef void (*FourFn)(const Group *, const Job *, double *);
@@ -125,16 +125,26 @@ INLINE double bound_of(const Column *column) {
     return any * 0x1p-24; /* no byte is above the union of all bits */
 }
 
+/* Whether any weight and activation of one lane are both not zero. Often a sum of zero has no such lane: heads that
+   share a plane use different lanes. */
+INLINE int overlap(const Column *column, const byte *lit) {
+    const byte *low = (const byte *)column->low, *high = (const byte *)column->high;
+    byte any = 0;
+    EACH_LANE any |= (low[l] | (high[l] & 0x7f)) & lit[l];
+    return any != 0;
+}
+
 INLINE uint32_t rounded(const Job *job, const Column *column, int row, double bound, double sum) {
     if (job->spoiled[row] || bound == INFINITY) return NAN_F32;
     double error = 384 * 0x1p-53 * job->magnitude[row] * bound;
     float below = (float)(sum - error), above = (float)(sum + error);
     if (below == above) return bits(above);
+    if (sum == 0 && !overlap(column, job->lit[row])) return 0;
     const uint64_t *x = job->activations + 2 * row;
     return bits(exact_sum(column, (const byte *)x[0], (const byte *)x[1]));
 }
 
-static void columns_f16(const Job *job, int first, int end) {
+static void columns_f16(const Job *job, int first, int end, uint32_t *out) {
     double sums[4 * MAX_ROWS];
     for (int i = first; i < end; i += 4) {
         Group group;
@@ -150,82 +160,107 @@ static void columns_f16(const Job *job, int first, int end) {
         for (int c = 0; c < 4 && i + c < end; c++)
             for (int row = 0; row < job->rows; row++) {
                 const Column *column = job->columns + i + c;
-                job->out[row * LANES + column->n] = rounded(job, column, row, bounds[c], sums[4 * row + c] * sum_scale);
+                out[row * LANES + column->n] = rounded(job, column, row, bounds[c], sums[4 * row + c] * sum_scale);
             }
     }
 }
 
-static void columns_i8(const Job *job, int first, int end) {
+static void columns_i8(const Job *job, int first, int end, uint32_t *out) {
     for (int i = first; i < end; i++)
         for (int row = 0; row < job->rows; row++) {
             const Column *column = job->columns + i;
-            job->out[row * LANES + column->n] =
+            out[row * LANES + column->n] =
                 (uint32_t)dot_i8((const byte *)column->low, job->x8 + row * LANES);
         }
 }
 
-static void f16_chunk(void *job, int chunk) {
-    const Job *j = job;
-    int first = chunk * CHUNK, end = first + CHUNK;
-    columns_f16(j, first, end < j->n_columns ? end : j->n_columns);
+/* Jobs that helpers may join, in the slots of the same numbers. */
+static Job jobs[N_SLOTS];
+
+static int end_of(const Job *job, int chunk) {
+    return (chunk + 1) * CHUNK < job->n_columns ? (chunk + 1) * CHUNK : job->n_columns;
 }
 
-static void i8_chunk(void *job, int chunk) {
-    const Job *j = job;
-    int first = chunk * CHUNK, end = first + CHUNK;
-    columns_i8(j, first, end < j->n_columns ? end : j->n_columns);
+static void chunk_f16(int slot, int chunk, uint32_t *out) {
+    columns_f16(&jobs[slot], chunk * CHUNK, end_of(&jobs[slot], chunk), out);
+}
+
+static void chunk_i8(int slot, int chunk, uint32_t *out) {
+    columns_i8(&jobs[slot], chunk * CHUNK, end_of(&jobs[slot], chunk), out);
+}
+
+static void copy_chunk(int slot, int chunk, const uint32_t *from) {
+    const Job *job = &jobs[slot];
+    for (int i = chunk * CHUNK; i < end_of(job, chunk); i++)
+        for (int row = 0; row < job->rows; row++) {
+            int at = row * LANES + job->columns[i].n;
+            slots[slot].out[at] = from[at];
+        }
 }
 
 /* Activations as doubles, without the blocks that are zero in every row. */
 INLINE void prepare_f16(Job *job) {
-    float x[MAX_ROWS][LANES];
+    uint32_t x[MAX_ROWS][LANES]; /* f32 patterns */
     job->n_blocks = 0;
     for (int r = 0; r < job->rows; r++) {
         const byte *low = (const byte *)job->activations[2 * r], *high = (const byte *)job->activations[2 * r + 1];
         byte spoiled = 0;
-        EACH_LANE x[r][l] = from_f16((uint32_t)low[l] | (uint32_t)high[l] << 8);
+        widen16(low, high, x[r]);
         EACH_LANE spoiled |= (high[l] & 0x7c) == 0x7c;
+        EACH_LANE job->lit[r][l] = low[l] | (high[l] & 0x7f) ? 255 : 0;
         job->spoiled[r] = spoiled;
         job->magnitude[r] = 0;
     }
     for (int lane = 0; lane < LANES; lane += BLOCK) {
         uint32_t any = 0;
         for (int r = 0; r < job->rows; r++)
-            for (int l = 0; l < BLOCK; l++) any |= bits(x[r][lane + l]) << 1;
+            for (int l = 0; l < BLOCK; l++) any |= x[r][lane + l] << 1;
         if (!any) continue;
         for (int r = 0; r < job->rows; r++) {
             double magnitude = 0, *to = job->x + r * LANES + job->n_blocks * BLOCK;
-            for (int l = 0; l < BLOCK; l++) to[l] = (double)x[r][lane + l] * x_scale;
-            for (int l = 0; l < BLOCK; l++) magnitude += fabs((double)x[r][lane + l]); /* exact: multiples of 2⁻²⁴ below 2²⁵ */
+            for (int l = 0; l < BLOCK; l++) to[l] = (double)real(x[r][lane + l]) * x_scale;
+            for (int l = 0; l < BLOCK; l++) magnitude += fabs((double)real(x[r][lane + l])); /* exact: multiples of 2⁻²⁴ below 2²⁵ */
             job->magnitude[r] += magnitude;
         }
         job->blocks[job->n_blocks++] = lane;
     }
 }
 
+INLINE void prepare(Job *job, const Tape *tape, const Op *op, const uint64_t *args) {
+    job->columns = tape->columns + tape->tiles[op->imm];
+    job->n_columns = (int)(tape->tiles[op->imm + 1] - tape->tiles[op->imm]);
+    job->rows = op->n, job->activations = args;
+    if (op->code == MATRIX_F16) {
+        prepare_f16(job);
+        return;
+    }
+    job->n_blocks = N_BLOCKS;
+    for (int r = 0; r < job->rows; r++) {
+        const byte *x = (const byte *)args[r];
+        EACH_LANE job->x8[r * LANES + l] = (int8_t)x[l];
+    }
+}
+
 /* n: activation vectors; imm: tile; args: their byte rows. Result: n × LANES values. */
 INLINE void matrix(const Tape *tape, const Op *op, const uint64_t *args) {
-    double x[MAX_ROWS * LANES];
-    int16_t x8[MAX_ROWS * LANES];
-    Job job;
-    int is_f16 = op->code == MATRIX_F16;
-    job.columns = tape->columns + tape->tiles[op->imm];
-    job.n_columns = (int)(tape->tiles[op->imm + 1] - tape->tiles[op->imm]);
-    job.rows = op->n, job.activations = args, job.out = (uint32_t *)op->out, job.x = x, job.x8 = x8;
-    job.n_blocks = N_BLOCKS;
-    if (is_f16) prepare_f16(&job);
-    else
-        for (int r = 0; r < job.rows; r++) EACH_LANE x8[r * LANES + l] = (int8_t)((const byte *)args[r])[l];
-    if (job.n_columns < LANES) /* columns that are all zero are not in the tile */
-        for (int r = 0; r < job.rows; r++) {
-            uint32_t value = is_f16 && job.spoiled[r] ? NAN_F32 : 0;
-            EACH_LANE job.out[r * LANES + l] = value;
+    Job own;
+    int is_f16 = op->code == MATRIX_F16, slot = tape->threads > 1 ? free_slot() : -1;
+    Job *job = slot < 0 ? &own : &jobs[slot];
+    uint32_t *out = (uint32_t *)op->out;
+    prepare(job, tape, op, args);
+    if (job->n_columns < LANES) /* columns that are all zero are not in the tile */
+        for (int r = 0; r < job->rows; r++) {
+            uint32_t value = is_f16 && job->spoiled[r] ? NAN_F32 : 0;
+            EACH_LANE out[r * LANES + l] = value;
         }
-    int chunks = (job.n_columns + CHUNK - 1) / CHUNK;
-    int64_t work = (int64_t)job.n_columns * job.n_blocks * job.rows;
-    if (tape->threads > 1 && work >= 64 * N_BLOCKS) run_chunks(is_f16 ? f16_chunk : i8_chunk, &job, chunks);
-    else if (is_f16) columns_f16(&job, 0, job.n_columns);
-    else columns_i8(&job, 0, job.n_columns);
+    if (slot >= 0 && job->n_columns * job->n_blocks * job->rows >= WORTH_SHARING) {
+        slots[slot].compute = is_f16 ? chunk_f16 : chunk_i8;
+        slots[slot].copy = copy_chunk;
+        slots[slot].out = out;
+        slots[slot].chunks = (job->n_columns + CHUNK - 1) / CHUNK;
+        run_chunks(slot);
+    } else if (is_f16) columns_f16(job, 0, job->n_columns, out);
+    else columns_i8(job, 0, job->n_columns, out);
 }
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #define LANES 320
+#define MAX_ROWS 24 /* as codes.MAX_ROWS: activation vectors of one matrix operation */
 #define SUPERLANE 16
 #define BLOCK 32 /* lanes that a matrix product takes or skips together */
 #define N_BLOCKS (LANES / BLOCK)

@@ -37,11 +37,11 @@ def make_columns(
         _kernels.measure(measured, is_f16)
         columns[chosen] = measured
     tile = np.repeat(np.arange(n_tiles), n_columns)
-    columns = columns.reshape(-1)
-    order = np.lexsort((columns["low"], tile))
-    kept = order[columns["zero"][order] == 0]
+    flat = columns.reshape(-1)
+    order = np.lexsort((flat["low"], tile))
+    kept = order[flat["zero"][order] == 0]
     count = np.bincount(tile[kept], minlength=n_tiles)
-    return columns[kept], np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+    return flat[kept], np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
 
 
 def _is_constant(references: Ints, constant: Ints, words: int) -> NDArray[np.bool_]:

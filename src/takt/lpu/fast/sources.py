@@ -35,9 +35,10 @@ class Sources:
     plane: Ints
     first: Ints
 
-    def of(self, issue: Ints, operand: int, width: int) -> Ints:
+    def of(self, issue: Ints, operand: int | Ints, width: int) -> Ints:
         """Planes [n, width] of one operand of some issues that all have that width."""
-        return self.plane[self.first[operand, issue][:, np.newaxis] + np.arange(width)]
+        at: Ints = self.first[operand, issue][:, np.newaxis] + np.arange(width)
+        return self.plane[at]
 
 
 @dataclass(slots=True)

@@ -106,7 +106,7 @@ class Builder:
         issue: Ints,
         into: Ints | None = None,
         size: int | Ints = WORD_BYTES,
-        n: int | Ints = 0,
+        n: int | NDArray[np.generic] = 0,
         imm: int | NDArray[np.generic] = 0,
         target: Ints | None = None,
     ) -> Ints:

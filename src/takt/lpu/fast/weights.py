@@ -7,8 +7,7 @@ activations that meet the same tile can share one pass over it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,7 @@ Ints = NDArray[np.int64]
 class Products:
     """All `abc` issues by (queue, time), in batches: batch b is `batch_rows[b]` of them from `batch_first[b]` on.
 
-    `batch` and `row` say where each `abc` is. Rows of `tiles` are planes as `Sources` names them (−1 for zeros) until
-    `named` makes references of them.
+    `batch` and `row` say where each `abc` is. Rows of `tiles` are planes as `Sources` names them, −1 for zeros.
     """
 
     abc: Ints
@@ -39,10 +37,6 @@ class Products:
     batch_rows: Ints
     batch_tile: Ints
     tiles: Tiles
-
-    def named(self, reference: Callable[[Ints], Ints]) -> Products:
-        """With references as rows of the tiles."""
-        return replace(self, tiles=Tiles(rows=reference(self.tiles.rows), is_f16=self.tiles.is_f16))
 
 
 def find_products(

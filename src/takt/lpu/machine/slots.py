@@ -163,7 +163,7 @@ def _width(rows: NDArray[np.void], index: Ints, row: Row, operand: Operand) -> I
     sized_by = next(o for o in row.operands if o.kind in (Kind.WIDTH, Kind.TYPE, Kind.COUNT))
     size = rows[sized_by.column][index].astype(np.int64)
     if sized_by.kind is Kind.TYPE:
-        return _N_STREAMS[size & 7]
+        return np.asarray(_N_STREAMS[size & 7])
     if sized_by.kind is Kind.WIDTH:
         return size & _WIDTH_MASK
     return size if operand.width == -1 else size * size
@@ -208,8 +208,7 @@ def _held_before(keys: Ints, place_bits: int) -> NDArray[np.bool_]:
     known = before >= 0
     slot_shift = place_bits + _DEED_BITS
     held = known & (keys[before] & 3 == _DRIVE)
-    held &= keys[before] >> slot_shift == keys >> slot_shift
-    return held
+    return np.asarray(held & (keys[before] >> slot_shift == keys >> slot_shift))
 
 
 def _hops(keys: Ints, uses: StreamUses) -> int:
