@@ -63,7 +63,9 @@ def tiles_program(chip: Chip, n_tiles: int) -> Program:
                 when = done + chip.mxm.result_to_stream_cycles + slice_.x - end
                 write = {"a": tile // DEPTH, "b": stream_ref(i, 0)}
                 rows.append((slice_.number, "write", when, write))
-    constant = np.array([(names[f"mem.{s}{i}"].number, 0, (n_tiles + 1) // 2 * 20) for s in "we" for i in range(32)])
+    constant = np.array(
+        [(names[f"mem.{s}{i}"].number, 0, (n_tiles + 1) // 2 * 20) for s in "we" for i in range(32)]
+    )
     return replace(make_program(chip, rows, name="tiles"), constant=constant)
 
 
@@ -75,20 +77,32 @@ def filled_memory(chip: Chip, n_tiles: int) -> Memory:
     tile = rng.normal(0, 0.05, (16, 20, chip.lanes)).astype(np.float16).view(np.uint16)
     copies = -(-words // 20)
     for side in (0, chip.mem.slices_per_hemisphere):
-        memory.data[side : side + 16, :words] = np.tile((tile & 255).astype(np.uint8), (1, copies, 1))
-        memory.data[side + 16 : side + 32, :words] = np.tile((tile >> 8).astype(np.uint8), (1, copies, 1))
+        memory.data[side : side + 16, :words] = np.tile(
+            (tile & 255).astype(np.uint8), (1, copies, 1)
+        )
+        memory.data[side + 16 : side + 32, :words] = np.tile(
+            (tile >> 8).astype(np.uint8), (1, copies, 1)
+        )
     acts = rng.normal(0, 1, (100, chip.lanes)).astype(np.float16).view(np.uint16)
     memory.data[32, :100], memory.data[33, :100] = acts & 255, acts >> 8
     return memory
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiles", type=int, default=800, help="tiles of 320 × 320 f16 weights, at most 818")
-    parser.add_argument("--runs", type=int, default=10, help="runs per thread count; the best is shown")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--tiles", type=int, default=800, help="tiles of 320 × 320 f16 weights, at most 818"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=10, help="runs per thread count; the best is shown"
+    )
     options = parser.parse_args()
     chip = load_chip("lpu-v1")
-    chip = replace(chip, icu=replace(chip.icu, queue_depth_instructions=1 << 20))  # no text to fetch
+    chip = replace(
+        chip, icu=replace(chip.icu, queue_depth_instructions=1 << 20)
+    )  # no text to fetch
     program, memory = tiles_program(chip, options.tiles), filled_memory(chip, options.tiles)
     start = time.perf_counter()
     cycles = prove(program, chip).cycles
@@ -98,8 +112,12 @@ def main() -> None:
     engine = FastEngine(chip, memory)
     prepared = engine.prepare(program)
     weights = options.tiles * 2 * chip.mxm.rows * chip.mxm.cols
-    print(f"{options.tiles} tiles, {weights / 1e6:.0f} MB of weights, {cycles:,} cycles, {prepared.n_ops:,} operations")
-    print(f"prove {proved - start:.2f} s, lift {lifted - proved:.2f} s, {prepared.host_bytes / 1e6:.1f} MB for the tape")
+    print(
+        f"{options.tiles} tiles, {weights / 1e6:.0f} MB of weights, {cycles:,} cycles, {prepared.n_ops:,} operations"
+    )
+    print(
+        f"prove {proved - start:.2f} s, lift {lifted - proved:.2f} s, {prepared.host_bytes / 1e6:.1f} MB for the tape"
+    )
     for threads in (1, 2):
         engine.threads = threads
         best = float("inf")

@@ -50,7 +50,7 @@ FROM_DATA = {
 """Faults that the checker cannot see, as (instruction, kind)."""
 
 _FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-_MANY = settings(max_examples=800, suppress_health_check=[HealthCheck.too_slow])
+_MANY = settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

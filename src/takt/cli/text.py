@@ -11,6 +11,8 @@ _STAGES_SHOWN = 4
 def percent(part: float, whole: float) -> str:
     """`12 %`, `1.3 %`, `0 %`: two digits are enough to compare."""
     share = 100 * part / whole if whole else 0.0
+    if 0 < share < 0.05:
+        return "<0.1 %"
     return f"{share:.0f} %" if share >= 9.95 or share == 0 else f"{share:.1f} %"
 
 

@@ -5,62 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.lpu.fast.kernel_tape import LEVELS, planes, run_op
 
 from takt.lpu.fast.codes import Code
-from takt.lpu.isa.table import ROWS, Type, Unit
+from takt.lpu.isa.table import ROWS, Row, Type, Unit
 from takt.lpu.machine import semantics
-from tests.lpu.fast.kernel_tape import LEVELS, planes, run_op
 
 LANES = 320
 _VXM = [row for row in ROWS if row.unit is Unit.VXM]
-_EDGES = np.array(
-    [
-        0.0,
-        -0.0,
-        1.0,
-        -1.0,
-        0.5,
-        -0.5,
-        1.5,
-        2.5,
-        -2.5,
-        88.7,
-        88.8,
-        89.0,
-        90.0,
-        -87.3,
-        -87.4,
-        -103.9,
-        -104.0,
-        -105.0,
-    ]
-    + [
-        65504.0,
-        65519.9,
-        65520.0,
-        -65520.0,
-        6.1e-5,
-        6.0e-5,
-        2.0**-24,
-        2.0**-25,
-        2.9e-8,
-        3.0e-8,
-        1e-45,
-        -1e-45,
-    ]
-    + [
-        2147483520.0,
-        2147483648.0,
-        -2147483648.0,
-        -2147483904.0,
-        8388607.5,
-        8388608.0,
-        4194303.5,
-        4194304.5,
-    ]
-    + [3.4e38, -3.4e38, np.inf, -np.inf, np.nan, 1.1754944e-38, 1.1754942e-38],
-    np.float32,
-)
+_EDGE_TEXT = """
+0 -0 1 -1 0.5 -0.5 1.5 2.5 -2.5 88.7 88.8 89 90 -87.3 -87.4 -103.9 -104 -105
+65504 65519.9 65520 -65520 6.1e-5 6.0e-5 5.9604645e-8 2.9802322e-8 2.9e-8 3.0e-8 1e-45 -1e-45
+2147483520 2147483648 -2147483648 -2147483904 8388607.5 8388608 4194303.5 4194304.5
+3.4e38 -3.4e38 inf -inf nan 1.1754944e-38 1.1754942e-38"""
+_EDGES = np.array(_EDGE_TEXT.split(), np.float32)
 _PATTERNS = np.array(
     [0x7F800001, 0xFFC00123, 0x7FFFFFFF, 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF, 1, 0x80000001],
     np.uint32,
@@ -78,11 +36,11 @@ def samples(seed: int) -> NDArray[np.uint32]:
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("row", _VXM, ids=lambda row: row.name)
-def test_every_operation_has_the_bits_of_the_semantics(row: object, level: int) -> None:
+def test_every_operation_has_the_bits_of_the_semantics(row: Row, level: int) -> None:
     for seed in range(60):
         x, y = samples(2 * seed), samples(2 * seed + 1)
-        got = run_op(row.op, [x, y], 4 * LANES, level=level).view(np.uint32)  # type: ignore[attr-defined]
-        expected = semantics.vxm(row.name, x, y if row.n_sources == 2 else None)  # type: ignore[attr-defined]
+        got = run_op(row.op, [x, y], 4 * LANES, level=level).view(np.uint32)
+        expected = semantics.vxm(row.name, x, y if row.n_sources == 2 else None)
         wrong = np.flatnonzero(got != expected)
         assert not len(wrong), [
             (hex(x[i]), hex(y[i]), hex(got[i]), hex(expected[i])) for i in wrong[:4]

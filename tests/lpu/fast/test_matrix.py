@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.lpu.fast.kernel_tape import LEVELS, matrix_f16, matrix_i8
 
 from takt.lpu.machine import semantics
-from tests.lpu.fast.kernel_tape import LEVELS, matrix_f16, matrix_i8
 
 LANES = 320
 ONE, TWO, TINY, BIG = 0x3C00, 0x4000, 0x0001, 0x7BFF

@@ -52,14 +52,15 @@ def solve(task: Task, g: Geometry, delay: int = 0) -> Chain:
 
     Raises CompileError if no alignment is found.
     """
-    chain = Chain(interval=_interval(task, g))
-    node_micro: list[int] = []
-    for node in task.nodes:
-        offset = _offset(task, chain, node_micro, node.sources, g)
-        sources = tuple(_bring(chain, node_micro, s, offset, g) for s in node.sources)
-        node_micro.append(len(chain.micros))
-        integer = _is_integer(node.op, chain, sources, task)
-        chain.micros.append(Micro(op=node.op, offset=offset, sources=sources, integer=integer))
+    first = _interval(task, g)
+    for interval in range(first, first + (4 if task.rows > 1 else 1)):
+        # feeds that share a plane may need more room between rows than they fill
+        chain = Chain(interval=interval)
+        node_micro = _align(task, chain, g)
+        if node_micro is not None:
+            break
+    else:
+        raise CompileError(f"operands of task {task.label} cannot be brought together")
     for index, (node_index, _, _) in enumerate(task.outputs):
         at = node_micro[node_index]
         for copies in range(delay + 1):
@@ -71,6 +72,20 @@ def solve(task: Task, g: Geometry, delay: int = 0) -> Chain:
     if not task.nodes:
         chain.arrival = dict.fromkeys(range(len(task.feeds)), 0)
     return chain
+
+
+def _align(task: Task, chain: Chain, g: Geometry) -> list[int] | None:
+    """Give every node its offset; the micro operation of each node, or None if some cannot be aligned."""
+    node_micro: list[int] = []
+    for node in task.nodes:
+        offset = _offset(task, chain, node_micro, node.sources, g)
+        if offset is None:
+            return None
+        sources = tuple(_bring(chain, node_micro, s, offset, g) for s in node.sources)
+        node_micro.append(len(chain.micros))
+        integer = _is_integer(node.op, chain, sources, task)
+        chain.micros.append(Micro(op=node.op, offset=offset, sources=sources, integer=integer))
+    return node_micro
 
 
 def _interval(task: Task, g: Geometry) -> int:
@@ -106,7 +121,8 @@ def _steps(distance: int, via: Type | None, g: Geometry) -> tuple[int, bool] | N
     return None
 
 
-def _offset(task: Task, chain: Chain, node_micro: list[int], sources: tuple[Source, ...], g: Geometry) -> int:
+def _offset(task: Task, chain: Chain, node_micro: list[int], sources: tuple[Source, ...], g: Geometry
+            ) -> int | None:
     """The earliest offset at which all sources can be present; fixes the arrival of feeds used for the first time."""
     nodes = [(chain.micros[node_micro[s.index]].offset, s.via) for s in sources if isinstance(s, FromNode)]
     feeds = [s for s in sources if isinstance(s, FromFeed)]
@@ -118,7 +134,7 @@ def _offset(task: Task, chain: Chain, node_micro: list[int], sources: tuple[Sour
             for s in feeds:
                 chain.arrival[s.index] = offset - (g.distribute if s.swapped else 0)
             return offset
-    raise CompileError(f"task {task.label}: operands of {sources} cannot be aligned")
+    return None
 
 
 def _feed_fits(task: Task, chain: Chain, source: FromFeed, offset: int, g: Geometry) -> bool:

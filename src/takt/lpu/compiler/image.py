@@ -45,12 +45,16 @@ class Image:
 
     # ------------------------------------------------------------------------------------------------- small buffers
     def buffer(self, name: str, type_: Type, rows: int, *, side: int | None = None, hop: int | None = None,
-               content: NDArray[np.generic] | None = None) -> Buffer:
-        """A fixed buffer in work slices of one side, its bytes in different slices (of one hop, if given)."""
+               content: NDArray[np.generic] | None = None, apart: tuple[Buffer, ...] = ()) -> Buffer:
+        """A fixed buffer in work slices of one side, its bytes in different slices (of one hop, if given).
+
+        It shares no slice with the buffers it is to be kept `apart` from, because some task reads both.
+        """
+        taken = {s for other in apart for byte in other.slices for s in byte}
         self.turn += 1
         order = (side,) if side is not None else ((EAST, WEST) if self.turn & 1 else (WEST, EAST))
         for s in order:
-            pool = [c for c in self.work[s] if hop is None or abs(self.g.slice_x[c]) == hop]
+            pool = [c for c in self.work[s] if c not in taken and hop in (None, abs(self.g.slice_x[c]))]
             chosen = sorted(pool, key=lambda c: (self.next_word[c], (c + self.turn * 5) % 12))[: type_.n_streams]
             if len(chosen) == type_.n_streams and all(self.next_word[c] + rows <= self.top[c] for c in chosen):
                 break

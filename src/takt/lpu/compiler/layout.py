@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,6 +90,10 @@ def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
     _inputs(out)
     _embedding(out, model)
     _matrices(out, model)
+    if shape.norm_place == "post":
+        _norms(out, model)
+    if encoder:
+        image.identity(0)
     for side in (0, 1):
         for c in range(len(out.hidden)):
             out.columns[side, c] = image.cache(f"columns{side}.{c}", chunk, side)
@@ -189,5 +194,20 @@ def _matrices(out: Layout, model: Model) -> None:
                 out.bias[matrix.key + ".swapped"] = _rows(out, f"{matrix.key}.bias_swapped", swapped)
 
 
-def _rows(out: Layout, name: str, rows: np.ndarray) -> list[Buffer]:
-    return [out.image.buffer(f"{name}{c}", F32, 1, content=rows[c : c + 1]) for c in range(len(rows))]
+def _norms(out: Layout, model: Model) -> None:
+    """Gains and shifts of norms whose result is itself the residual (post-norm models)."""
+    names = ["embed.norm"] if out.shape.embedding_norm else []
+    for n in range(out.shape.n_layers):
+        names += [f"layers.{n}.attn.norm", f"layers.{n}.ffn.norm"]
+    for name in names:
+        for part in ("weight", "bias"):
+            values = lanes_of(out.hidden, model.tensor(f"{name}.{part}"))
+            apart = out.bias.get(f"{name}.weight", [])
+            out.bias[f"{name}.{part}"] = _rows(out, f"{name}.{part}", values, apart)
+
+
+def _rows(out: Layout, name: str, rows: np.ndarray, apart: Sequence[Buffer] = ()) -> list[Buffer]:
+    return [
+        out.image.buffer(f"{name}{c}", F32, 1, content=rows[c : c + 1], apart=tuple(apart[c : c + 1]))
+        for c in range(len(rows))
+    ]

@@ -277,9 +277,12 @@ class Encode(_Rows):
         out = Hidden()
         for c in range(len(self.l.hidden)):
             task = self.task("norm")
-            centred = task.op("sub", task.op("mul", FromBuffer(x.x[c]), FromBuffer(scalar)), FromBuffer(shift))
+            centred = self.temp(f"centred{c}", F32)
+            scaled = task.op("mul", FromBuffer(x.x[c]), FromBuffer(scalar))
+            task.out(task.op("sub", scaled, FromBuffer(shift)), centred)
+            task = self.task("norm")  # a second task: all operands at once would need every work slice
             gain, beta = self.l.bias[name + ".weight"][c], self.l.bias[name + ".bias"][c]
-            y = task.op("mul", centred, FromBuffer(gain, fixed_row=True))
+            y = task.op("mul", FromBuffer(centred), FromBuffer(gain, fixed_row=True))
             y = task.op("add", y, FromBuffer(beta, fixed_row=True))
             self.finish_hidden(task, y, c, out, norm=False)
         return out

@@ -86,6 +86,11 @@ static inline void NAME(weights)(NAME(Vec) *w, const byte *low, const byte *high
 #endif
 
 #define PER_BLOCK (BLOCK / WIDTH)
+#ifdef TAKT_VBMI
+#define SUM_SCALE (0x1p1008 / X_SCALE)
+#else
+#define SUM_SCALE 1
+#endif
 
 /* Four columns times one activation vector. */
 static TARGET void NAME(four_by_one)(const Group *group, const Job *job, double *sums) {
@@ -147,22 +152,43 @@ static TARGET void NAME(four)(const Group *group, const Job *job, double *sums) 
     if (row < job->rows) NAME(tile)(w, job->x + row * LANES, length, 1, sums + 4 * row);
 }
 
+static TARGET void NAME(columns_f16)(const Job *job, int first, int end, uint32_t *out) {
+    double sums[4 * MAX_ROWS];
+    int depth = job->n_blocks * PER_BLOCK + WIDTH + 8;
+    for (int i = first; i < end; i += 4) {
+        Group group;
+        double bounds[4];
+        for (int c = 0; c < 4; c++) {
+            const Column *column = job->columns + (i + c < end ? i + c : end - 1);
+            const Column *next = job->columns + (i + c + 4 < job->n_columns ? i + c + 4 : job->n_columns - 1);
+            group.low[c] = (const byte *)column->low, group.high[c] = (const byte *)column->high;
+            group.next_low[c] = (const byte *)next->low, group.next_high[c] = (const byte *)next->high;
+            bounds[c] = bound_of(column);
+        }
+        NAME(four)(&group, job, sums);
+        for (int c = 0; c < 4 && i + c < end; c++)
+            for (int row = 0; row < job->rows; row++) {
+                const Column *column = job->columns + i + c;
+                out[row * LANES + column->n] = rounded(job, column, row, bounds[c], sums[4 * row + c] * SUM_SCALE, depth);
+            }
+    }
+}
+
 #ifndef TAKT_VBMI
 /* i8: sums of products in i32, any order is exact. */
-static TARGET int32_t NAME(dot_i8)(const byte *restrict w, const int16_t *restrict x) {
+INLINE int32_t NAME(dot_i8)(const byte *restrict w, const int16_t *restrict x) {
     int32_t sum = 0;
-    for (int l = 0; l < LANES; l++) sum += (int32_t)(int16_t)(int8_t)w[l] * (int32_t)x[l];
+    EACH_LANE sum += (int32_t)(int16_t)(int8_t)w[l] * (int32_t)x[l];
     return sum;
 }
 
-/* The largest high byte of a column, sign dropped. */
-static TARGET byte NAME(top)(const byte *high) {
-    byte top = 0;
-    for (int l = 0; l < LANES; l++) {
-        byte v = high[l] & 0x7f;
-        top = v > top ? v : top;
-    }
-    return top;
+static TARGET void NAME(columns_i8)(const Job *job, int first, int end, uint32_t *out) {
+    for (int i = first; i < end; i++)
+        for (int row = 0; row < job->rows; row++) {
+            const Column *column = job->columns + i;
+            out[row * LANES + column->n] =
+                (uint32_t)NAME(dot_i8)((const byte *)column->low, job->x8 + row * LANES);
+        }
 }
 #endif
 
@@ -174,3 +200,4 @@ static TARGET byte NAME(top)(const byte *high) {
 #undef TOTAL
 #undef WEIGHTS
 #undef PER_BLOCK
+#undef SUM_SCALE

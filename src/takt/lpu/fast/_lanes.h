@@ -213,6 +213,12 @@ INLINE void distribute(const Op *op, const uint64_t *args) {
 
 typedef byte V16 __attribute__((vector_size(16)));
 
+#ifdef __clang__
+#define INTERLEAVE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else /* GCC has the name above only from 12 on */
+#define INTERLEAVE(a, b, ...) __builtin_shuffle(a, b, (V16){__VA_ARGS__})
+#endif
+
 /* 16 × 16 bytes by four rounds of interleaving rows i and i + 8. */
 INLINE void transpose(const uint64_t *args, byte *z) {
     for (int s = 0; s < LANES; s += SUPERLANE) {
@@ -220,9 +226,8 @@ INLINE void transpose(const uint64_t *args, byte *z) {
         for (int i = 0; i < 16; i++) memcpy(&a[i], (const byte *)args[i] + s, 16);
         for (int round = 0; round < 4; round++) {
             for (int i = 0; i < 8; i++) {
-                b[2 * i] = __builtin_shufflevector(a[i], a[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-                b[2 * i + 1] =
-                    __builtin_shufflevector(a[i], a[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+                b[2 * i] = INTERLEAVE(a[i], a[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+                b[2 * i + 1] = INTERLEAVE(a[i], a[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
             }
             memcpy(a, b, sizeof a);
         }

@@ -1,7 +1,7 @@
 /* The MXM: tiles times activations, to the bit of docs/numerics.md.
 
-   f16: a sum of 320 exact products, computed in doubles, is off by less than 384 · 2⁻⁵³ · Σ|x| · max|w|. When both ends
-   of that interval round to the same f32, so does the exact sum, rounding being monotone; otherwise the sum is done
+   f16: a sum of exact products, computed in doubles, is off by at most d · 2⁻⁵³ · Σ|x| · max|w| if no product takes part in
+   more than d additions. When both ends of that interval round to the same f32, so does the exact sum, rounding being monotone; otherwise the sum is done
    again in 128-bit fixed point (products are multiples of 2⁻⁴⁸, the sum stays below 2⁴¹). The result therefore depends
    neither on the order of additions nor on the processor nor on the number of threads. */
 #ifndef TAKT_MATRIX_H
@@ -17,6 +17,7 @@
 #endif
 
 #define CHUNK 16          /* columns that a thread takes at a time */
+#define X_SCALE 0x1p1000   /* with VBMI: see _dots.h */
 #define WORTH_SHARING 640 /* column blocks, some microseconds */
 
 typedef struct {
@@ -35,9 +36,65 @@ typedef struct {
     const uint64_t *activations;
 } Job;
 
-typedef void (*FourFn)(const Group *, const Job *, double *);
-typedef int32_t (*DotI8Fn)(const byte *restrict, const int16_t *restrict);
-typedef byte (*TopFn)(const byte *);
+/* A finite f16 as a multiple of 2⁻²⁴. */
+INLINE int64_t fixed_f16(const byte *low, const byte *high, int l) {
+    int bits_ = low[l] | high[l] << 8, exponent = bits_ >> 10 & 31;
+    int64_t magnitude = exponent ? (int64_t)((bits_ & 0x3ff) | 0x400) << (exponent - 1) : bits_ & 0x3ff;
+    return bits_ & 0x8000 ? -magnitude : magnitude;
+}
+
+static __attribute__((noinline)) float exact_sum(const Column *column, const byte *x_low, const byte *x_high) {
+    const byte *low = (const byte *)column->low, *high = (const byte *)column->high;
+    __int128 sum = 0;
+    for (int l = 0; l < LANES; l++) {
+        if (!((low[l] | high[l]) && (x_low[l] | x_high[l]))) continue;
+        sum += (__int128)fixed_f16(low, high, l) * fixed_f16(x_low, x_high, l);
+    }
+    return (float)sum * 0x1p-48f; /* the conversion rounds once, to nearest even; the scaling is exact */
+}
+
+/* The largest high byte of a column, sign dropped. */
+INLINE byte top_of(const byte *high) {
+    byte top = 0;
+    EACH_LANE {
+        byte v = high[l] & 0x7f;
+        top = v > top ? v : top;
+    }
+    return top;
+}
+
+/* An upper bound of |w| over a column: 0 if it is all zero, infinity if there is an inf or NaN. */
+INLINE double bound_of(const Column *column) {
+    byte top = column->top != UNKNOWN ? column->top : top_of((const byte *)column->high);
+    if (top >= 0x7c) return INFINITY;
+    if (top > 0) return (double)from_f16((uint32_t)top << 8 | 0xff);
+    const byte *low = (const byte *)column->low;
+    byte any = 0;
+    EACH_LANE any |= low[l];
+    return any * 0x1p-24; /* no byte is above the union of all bits */
+}
+
+/* Whether any weight and activation of one lane are both not zero. Often a sum of zero has no such lane: heads that
+   share a plane use different lanes. */
+INLINE int overlap(const Column *column, const byte *lit) {
+    const byte *low = (const byte *)column->low, *high = (const byte *)column->high;
+    byte any = 0;
+    EACH_LANE any |= (low[l] | (high[l] & 0x7f)) & lit[l];
+    return any != 0;
+}
+
+/* `depth`: how many additions any product went through, and some more for the two below. */
+INLINE uint32_t rounded(const Job *job, const Column *column, int row, double bound, double sum, int depth) {
+    if (job->spoiled[row] || bound == INFINITY) return NAN_F32;
+    double error = depth * 0x1p-53 * job->magnitude[row] * bound;
+    float below = (float)(sum - error), above = (float)(sum + error);
+    if (below == above) return bits(above);
+    if (sum == 0 && !overlap(column, job->lit[row])) return 0;
+    const uint64_t *x = job->activations + 2 * row;
+    return bits(exact_sum(column, (const byte *)x[0], (const byte *)x[1]));
+}
+
+typedef void (*ColumnsFn)(const Job *, int, int, uint32_t *);
 
 #define NAME(x) x##_plain
 #define TARGET
@@ -74,104 +131,24 @@ static const byte top_bytes[4][64] = {{TOP64(0)}, {TOP64(8)}, {TOP64(16)}, {TOP6
 #endif
 
 static int kernel_level;
-static double x_scale = 1, sum_scale = 1; /* what the kernels want activations times, and sums then times */
-static FourFn four = four_plain;
-static DotI8Fn dot_i8 = dot_i8_plain;
-static TopFn top_of = top_plain;
+static double x_scale = 1; /* what the kernels want activations times */
+static ColumnsFn columns_f16 = columns_f16_plain, columns_i8 = columns_i8_plain;
 
 /* 0 plain, 1 AVX2, 2 AVX-512, 3 with VBMI: the best that the processor has and that is allowed. */
 static int choose_kernels(int at_most) {
-    x_scale = sum_scale = 1;
-    kernel_level = 0, four = four_plain, dot_i8 = dot_i8_plain, top_of = top_plain;
+    kernel_level = 0, x_scale = 1, columns_f16 = columns_f16_plain, columns_i8 = columns_i8_plain;
 #ifdef TAKT_X86
     __builtin_cpu_init();
     if (at_most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        kernel_level = 1, four = four_avx2, dot_i8 = dot_i8_avx2, top_of = top_avx2;
+        kernel_level = 1, columns_f16 = columns_f16_avx2, columns_i8 = columns_i8_avx2;
     if (at_most >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        kernel_level = 2, four = four_avx512, dot_i8 = dot_i8_avx512, top_of = top_avx512;
+        kernel_level = 2, columns_f16 = columns_f16_avx512, columns_i8 = columns_i8_avx512;
     if (at_most >= 3 && kernel_level == 2 && __builtin_cpu_supports("avx512vbmi"))
-        kernel_level = 3, four = four_vbmi, x_scale = 0x1p1000, sum_scale = 0x1p8;
+        kernel_level = 3, x_scale = X_SCALE, columns_f16 = columns_f16_vbmi;
 #endif
     (void)at_most;
     return kernel_level;
-}
-
-/* A finite f16 as a multiple of 2⁻²⁴. */
-INLINE int64_t fixed_f16(const byte *low, const byte *high, int l) {
-    int bits_ = low[l] | high[l] << 8, exponent = bits_ >> 10 & 31;
-    int64_t magnitude = exponent ? (int64_t)((bits_ & 0x3ff) | 0x400) << (exponent - 1) : bits_ & 0x3ff;
-    return bits_ & 0x8000 ? -magnitude : magnitude;
-}
-
-static __attribute__((noinline)) float exact_sum(const Column *column, const byte *x_low, const byte *x_high) {
-    const byte *low = (const byte *)column->low, *high = (const byte *)column->high;
-    __int128 sum = 0;
-    for (int l = 0; l < LANES; l++) {
-        if (!((low[l] | high[l]) && (x_low[l] | x_high[l]))) continue;
-        sum += (__int128)fixed_f16(low, high, l) * fixed_f16(x_low, x_high, l);
-    }
-    return (float)sum * 0x1p-48f; /* the conversion rounds once, to nearest even; the scaling is exact */
-}
-
-/* An upper bound of |w| over a column: 0 if it is all zero, infinity if there is an inf or NaN. */
-INLINE double bound_of(const Column *column) {
-    byte top = column->top != UNKNOWN ? column->top : top_of((const byte *)column->high);
-    if (top >= 0x7c) return INFINITY;
-    if (top > 0) return (double)from_f16((uint32_t)top << 8 | 0xff);
-    const byte *low = (const byte *)column->low;
-    byte any = 0;
-    EACH_LANE any |= low[l];
-    return any * 0x1p-24; /* no byte is above the union of all bits */
-}
-
-/* Whether any weight and activation of one lane are both not zero. Often a sum of zero has no such lane: heads that
-   share a plane use different lanes. */
-INLINE int overlap(const Column *column, const byte *lit) {
-    const byte *low = (const byte *)column->low, *high = (const byte *)column->high;
-    byte any = 0;
-    EACH_LANE any |= (low[l] | (high[l] & 0x7f)) & lit[l];
-    return any != 0;
-}
-
-INLINE uint32_t rounded(const Job *job, const Column *column, int row, double bound, double sum) {
-    if (job->spoiled[row] || bound == INFINITY) return NAN_F32;
-    double error = 384 * 0x1p-53 * job->magnitude[row] * bound;
-    float below = (float)(sum - error), above = (float)(sum + error);
-    if (below == above) return bits(above);
-    if (sum == 0 && !overlap(column, job->lit[row])) return 0;
-    const uint64_t *x = job->activations + 2 * row;
-    return bits(exact_sum(column, (const byte *)x[0], (const byte *)x[1]));
-}
-
-static void columns_f16(const Job *job, int first, int end, uint32_t *out) {
-    double sums[4 * MAX_ROWS];
-    for (int i = first; i < end; i += 4) {
-        Group group;
-        double bounds[4];
-        for (int c = 0; c < 4; c++) {
-            const Column *column = job->columns + (i + c < end ? i + c : end - 1);
-            const Column *next = job->columns + (i + c + 4 < job->n_columns ? i + c + 4 : job->n_columns - 1);
-            group.low[c] = (const byte *)column->low, group.high[c] = (const byte *)column->high;
-            group.next_low[c] = (const byte *)next->low, group.next_high[c] = (const byte *)next->high;
-            bounds[c] = bound_of(column);
-        }
-        four(&group, job, sums);
-        for (int c = 0; c < 4 && i + c < end; c++)
-            for (int row = 0; row < job->rows; row++) {
-                const Column *column = job->columns + i + c;
-                out[row * LANES + column->n] = rounded(job, column, row, bounds[c], sums[4 * row + c] * sum_scale);
-            }
-    }
-}
-
-static void columns_i8(const Job *job, int first, int end, uint32_t *out) {
-    for (int i = first; i < end; i++)
-        for (int row = 0; row < job->rows; row++) {
-            const Column *column = job->columns + i;
-            out[row * LANES + column->n] =
-                (uint32_t)dot_i8((const byte *)column->low, job->x8 + row * LANES);
-        }
 }
 
 /* Jobs that helpers may join, in the slots of the same numbers. */

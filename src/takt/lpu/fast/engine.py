@@ -29,6 +29,7 @@ Ints = NDArray[np.int64]
 
 _CACHE_LINE = 64
 _MOST_THREADS = 64
+_WORTH_THREADS = 32_000_000  # bytes of weights; below, helper threads cost more than they bring
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
 
@@ -47,6 +48,7 @@ class Prepared:
     tiles: Ints
     issue: NDArray[np.int32]  # of every operation, as (cycle, queue, row of the program)
     arena: NDArray[np.uint8]
+    tile_bytes: int  # of weights that a run looks at, at most
     links: tuple[LinkEvent, ...]
     memory: Memory
 
@@ -70,14 +72,20 @@ class FastEngine:
     """
 
     def __init__(self, chip: Chip, memory: Memory, *, threads: int | None = None) -> None:
-        """`threads`: None takes TAKT_THREADS or the number of processors. The bits do not depend on it."""
-        if (chip.lanes, chip.core.superlanes) != (LANES, SUPERLANES):
+        """`threads`: None takes TAKT_THREADS or, for programs with many weights, the number of processors.
+
+        The bits do not depend on it. UsageError for a TAKT_THREADS that is no number of threads.
+        """
+        shape = (chip.lanes, chip.core.superlanes, chip.mxm.rows, chip.mxm.cols)
+        if shape != (LANES, SUPERLANES, LANES, LANES):
             raise UnsupportedError(
-                f"the fast engine is built for {LANES} lanes in {SUPERLANES} superlanes"
+                f"the fast engine is built for {LANES} lanes in {SUPERLANES} superlanes and square planes"
             )
         self.chip = chip
         self.memory = memory
-        self.threads = _threads() if threads is None else threads
+        asked = _asked_threads() if threads is None else threads
+        self.threads = asked or min(os.cpu_count() or 1, _MOST_THREADS)
+        self._always = asked is not None
 
     def prepare(self, program: Program) -> Prepared:
         """Prove the program free of hazards and make it ready. MachineFault for the first broken law."""
@@ -104,7 +112,7 @@ class FastEngine:
             prepared.tiles,
             prepared.n_ops if stop is None else stop.op,
             self.chip.mem.words_per_slice,
-            self.threads,
+            self.threads if self._always or prepared.tile_bytes >= _WORTH_THREADS else 1,
         )
         fault: tuple[int, int, int, str] | None = None
         if kind:
@@ -168,16 +176,27 @@ class FastEngine:
                 [issues.time[issue], issues.queue[issue], issues.index[issue]], axis=1
             ).astype(np.int32),
             arena=arena,
+            tile_bytes=_tile_bytes(ops, tiles),
             links=lifted.links,
             memory=self.memory,
         )
 
 
-def _threads() -> int:
+def _tile_bytes(ops: NDArray[np.void], tiles: Ints) -> int:
+    """Low and high bytes of the columns of every matrix operation's tile."""
+    matrix = (ops["code"] == Code.MATRIX_F16) | (ops["code"] == Code.MATRIX_I8)
+    tile = ops["imm"][matrix].astype(np.int64)
+    return int((tiles[tile + 1] - tiles[tile]).sum()) * 2 * LANES
+
+
+def _asked_threads() -> int | None:
+    """TAKT_THREADS, if it is set. UsageError if it is no number of threads."""
     given = os.environ.get("TAKT_THREADS", "")
-    if given and not given.isdecimal():
-        raise UsageError(f"TAKT_THREADS is '{given}', not a number of threads")
-    return min(int(given) if given else os.cpu_count() or 1, _MOST_THREADS)
+    if not given:
+        return None
+    if not given.isdecimal() or not 1 <= int(given) <= _MOST_THREADS:
+        raise UsageError(f"TAKT_THREADS is '{given}', not a number from 1 to {_MOST_THREADS}")
+    return int(given)
 
 
 def _aligned(n_bytes: int) -> NDArray[np.uint8]:
