@@ -281,27 +281,45 @@ class Builder:
         for c in range(len(self.l.ffn)):
             gate = None
             if self.shape.gated:
-                task, feed = self.product(f"{layer}.gate", c, sources, "gate")
+                task, node = self.activated(f"{layer}.gate", c, sources, r)
                 gate = self.temp(f"gate{c}", F32)
-                task.out(self.activation(task, self.scaled(task, f"{layer}.gate", c, feed, r)), gate)
-            task, feed = self.product(f"{layer}.up", c, sources, "up")
-            node = self.scaled(task, f"{layer}.up", c, feed, r)
-            done = self.activation(task, node) if gate is None else task.op("mul", node, FromBuffer(gate))
+                task.out(node, gate)
+                task, feed = self.product(f"{layer}.up", c, sources, "up")
+                node = task.op("mul", self.scaled(task, f"{layer}.up", c, feed, r), FromBuffer(gate))
+            else:
+                task, node = self.activated(f"{layer}.up", c, sources, r)
             h = self.temp(f"h{c}", F16)
-            task.out(done, h)
+            task.out(node, h)
             hidden.append([h])
         return hidden
 
-    def activation(self, task: Task, x: Source) -> FromNode:
-        kind = self.shape.activation
+    def activated(self, key: str, chunk: int, sources: list[list[Buffer]], r: Buffer | None) -> tuple[Task, FromNode]:
+        """Product and activation. Of many rows in two tasks: each operation then owns an ALU for all of them, and
+        reading the product twice is cheaper than carrying it along."""
+        part = key.partition(".")[2]
+        task, feed = self.product(key, chunk, sources, part)
+        x = self.scaled(task, key, chunk, feed, r)
         if not isinstance(x, FromNode):
             x = task.op("mov", x)
+        if self.rows == 1 or self.shape.activation == "relu":
+            return task, self.activation(task, x, x)
+        copies = [self.temp(f"{part}{chunk}.{i}", F32) for i in range(2)]
+        for copy in copies:
+            task.out(x, copy)
+        task = self.task(part)
+        return task, self.activation(task, FromBuffer(copies[0]), FromBuffer(copies[1]))
+
+    def activation(self, task: Task, x: Source, again: Source) -> FromNode:
+        """Activation of x; `again` is x once more, for use later in the chain."""
+        kind = self.shape.activation
         if kind == "relu":
             return task.op("relu", x)
         if kind == "silu":  # x / (1 + e⁻ˣ)
             root = task.op("rsqrt", task.op("add", task.op("exp", task.op("neg", x)), 1.0))
-            return task.op("mul", x, task.op("mul", root, root))
-        # ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), also for the erf form (difference < 5e−4)
-        inner = task.op("add", task.op("mul", task.op("mul", x, x), 0.044715), 1.0)
-        t = task.op("tanh", task.op("mul", task.op("mul", inner, x), math.sqrt(2 / math.pi)))
-        return task.op("mul", task.op("mul", task.op("add", t, 1.0), 0.5), x)
+            return task.op("mul", task.op("mul", root, root), again)
+        # x (1 + tanh(√(2/π) (x + 0.044715 x³))), also for the erf form (difference < 5e−4); the ½ is in the next matrix
+        c = math.sqrt(2 / math.pi)
+        inner = task.op("add", task.op("mul", task.op("mul", x, x), c * 0.044715), c)
+        held = task.op("mov", again)
+        t = task.op("tanh", task.op("mul", inner, held))
+        return task.op("mul", task.op("add", t, 1.0), held)

@@ -44,6 +44,7 @@ class Chain:
 
     micros: list[Micro] = field(default_factory=list)
     arrival: dict[int, int] = field(default_factory=dict)
+    copies: dict[int, int] = field(default_factory=dict)  # a micro operation's copy one ALU step later
     interval: int = 1
 
 
@@ -63,10 +64,10 @@ def solve(task: Task, g: Geometry, delay: int = 0) -> Chain:
         raise CompileError(f"operands of task {task.label} cannot be brought together")
     for index, (node_index, _, _) in enumerate(task.outputs):
         at = node_micro[node_index]
-        for copies in range(delay + 1):
-            if copies < delay or chain.micros[at].via is not None or chain.micros[at].output >= 0:
-                chain.micros.append(_copy(chain, at, g))
-                at = len(chain.micros) - 1
+        for _ in range(delay):
+            at = _copy(chain, at, g)
+        while chain.micros[at].via is not None or chain.micros[at].output >= 0:
+            at = _copy(chain, at, g)
         micro = chain.micros[at]
         micro.output = index
     if not task.nodes:
@@ -153,11 +154,15 @@ def _feed_fits(task: Task, chain: Chain, source: FromFeed, offset: int, g: Geome
     return True
 
 
-def _copy(chain: Chain, index: int, g: Geometry) -> Micro:
-    source = chain.micros[index]
-    return Micro(
-        op="mov", offset=source.offset + g.alu, sources=(FromMicro(index),), integer=source.integer
-    )
+def _copy(chain: Chain, index: int, g: Geometry) -> int:
+    """The copy of a result one ALU step later, made once and shared."""
+    if index not in chain.copies:
+        source = chain.micros[index]
+        chain.copies[index] = len(chain.micros)
+        chain.micros.append(
+            Micro(op="mov", offset=source.offset + g.alu, sources=(FromMicro(index),), integer=source.integer)
+        )
+    return chain.copies[index]
 
 
 def _bring(chain: Chain, node_micro: list[int], source: Source, offset: int, g: Geometry) -> MicroSource:
@@ -169,13 +174,12 @@ def _bring(chain: Chain, node_micro: list[int], source: Source, offset: int, g: 
     assert bridge is not None
     copies, through = bridge
     for _ in range(copies):
-        chain.micros.append(_copy(chain, index, g))
-        index = len(chain.micros) - 1
+        index = _copy(chain, index, g)
     if not through:
         return FromMicro(index)
     micro = chain.micros[index]
     wanted = source.via if source.via is not None else (Type.I32 if micro.integer else Type.F32)
-    if micro.output >= 0 or (micro.via is not None and micro.via is not wanted):
+    if micro.via not in (None, wanted):
         raise CompileError("two streams from one operation")
     micro.via = wanted
     return FromMicro(index, wanted)

@@ -195,7 +195,7 @@ def _matrices(out: Layout, model: Model) -> None:
 
 
 def _norms(out: Layout, model: Model) -> None:
-    """Gains and shifts of norms whose result is itself the residual (post-norm models)."""
+    """Gains and shifts of norms whose result is itself the residual (post-norm models); f16, to need fewer slices."""
     names = ["embed.norm"] if out.shape.embedding_norm else []
     for n in range(out.shape.n_layers):
         names += [f"layers.{n}.attn.norm", f"layers.{n}.ffn.norm"]
@@ -203,11 +203,12 @@ def _norms(out: Layout, model: Model) -> None:
         for part in ("weight", "bias"):
             values = lanes_of(out.hidden, model.tensor(f"{name}.{part}"))
             apart = out.bias.get(f"{name}.weight", [])
-            out.bias[f"{name}.{part}"] = _rows(out, f"{name}.{part}", values, apart)
+            out.bias[f"{name}.{part}"] = _rows(out, f"{name}.{part}", values, apart, F16)
 
 
-def _rows(out: Layout, name: str, rows: np.ndarray, apart: Sequence[Buffer] = ()) -> list[Buffer]:
+def _rows(out: Layout, name: str, rows: np.ndarray, apart: Sequence[Buffer] = (), type_: Type = F32
+          ) -> list[Buffer]:
     return [
-        out.image.buffer(f"{name}{c}", F32, 1, content=rows[c : c + 1], apart=tuple(apart[c : c + 1]))
+        out.image.buffer(f"{name}{c}", type_, 1, content=rows[c : c + 1], apart=tuple(apart[c : c + 1]))
         for c in range(len(rows))
     ]

@@ -29,6 +29,7 @@ class Matrix:
     factor: float = 1.0
     bias: bool = False
     into_values: Matrix | None = None  # output projection: the value matrix, whose bias passes through softmax unchanged
+    weight_factor: float = 1.0  # on the weights only, not on the bias
 
     def n_groups(self, chunk: int) -> int:
         """Groups of 16 columns that output chunk `chunk` uses."""
@@ -41,7 +42,7 @@ class Matrix:
             w = w * model.tensor(self.norm + ".weight").astype(np.float64)
         if self.norm and model.shape.norm == "layer":
             w = w - w.mean(axis=1, keepdims=True)
-        return (w * self.factor).astype(np.float32)
+        return (w * (self.factor * self.weight_factor)).astype(np.float32)
 
     def folded_bias(self, model: Model) -> F32 | None:
         """Bias after folding, f32 [out], or None."""
@@ -85,10 +86,10 @@ def model_matrices(shape: ModelShape, hidden: Lanes, heads: HeadLanes, ffn: Lane
     out: list[Matrix] = []
 
     def put(key: str, tensor: str, o: Lanes, i: Lanes, norm: str = "", factor: float = 1.0,
-            values: Matrix | None = None) -> None:
+            values: Matrix | None = None, weight_factor: float = 1.0) -> None:
         part = ".".join(tensor.split(".")[-2:])
         has_bias = part in shape.biases or (bool(norm) and layer_norm) or values is not None
-        out.append(Matrix(key, tensor, o, i, norm, factor, has_bias, values))
+        out.append(Matrix(key, tensor, o, i, norm, factor, has_bias, values, weight_factor))
 
     for n in range(shape.n_layers):
         at, ff = f"layers.{n}.attn", f"layers.{n}.ffn"
@@ -103,7 +104,8 @@ def model_matrices(shape: ModelShape, hidden: Lanes, heads: HeadLanes, ffn: Lane
         if shape.gated:
             put(f"{n}.gate", ff + ".gate", ffn, hidden, norm)
         put(f"{n}.up", ff + ".up", ffn, hidden, norm)
-        put(f"{n}.down", ff + ".down", hidden, ffn)
+        halved = 0.5 if shape.activation in ("gelu", "gelu_tanh") else 1.0  # the activation leaves out its ½
+        put(f"{n}.down", ff + ".down", hidden, ffn, weight_factor=halved)
     if shape.family == "decoder":
         put("head", "head", vocab, hidden, "final.norm" if pre else "")
     return out

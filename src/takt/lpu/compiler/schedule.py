@@ -515,7 +515,7 @@ class Scheduler:
         if group.entry < 0:
             group.entry = self._entry(plane, group.rows)
         at = abc + g.depth
-        group.last_time = at
+        group.last_time = at + ((n - 1) * ii if group.fold else 0)
         flags = (ADD if feed.add else 0) | (EMIT if feed.last else KEEP)
         inward = 1 if side == EAST else 0
         step = 0 if group.fold else 1
