@@ -3,7 +3,7 @@
 
 The map, top to bottom:
 
-    Options     every knob, with the defaults that made the shipped weights
+    Options     every knob, with its default
     corpus      the standard library's own source files, split into training and held-out *files*
     tokenizer   byte-level BPE, trained on the training files only
     model       a plain Llama decoder whose parameter names are Hugging Face's own
@@ -433,7 +433,7 @@ def start_from(folder: Path, model: Decoder, tokenizer: Tokenizer) -> None:
     weights = {name.removeprefix("model."): tensor.float() for name, tensor in loaded.items()}
     theirs, rows = Tokenizer.from_file(str(folder / "tokenizer.json")), []
     for index in range(tokenizer.get_vocab_size()):
-        known = theirs.token_to_id(tokenizer.id_to_token(index))
+        known = theirs.token_to_id(str(tokenizer.id_to_token(index)))
         text = tokenizer.decode([index], skip_special_tokens=False)
         spelled = theirs.encode(text).ids if known is None else [known]
         rows.append(weights["embed_tokens.weight"][spelled].mean(0))

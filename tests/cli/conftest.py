@@ -1,8 +1,10 @@
 """A model so small that a command takes a second, and a way to run commands."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from takt.cli import common, main
 from takt.models import SHAPES, Model, TextStream, random_model
 
 Takt = Callable[..., tuple[int, str, str]]
+Documented = Callable[[str], set[str]]
 
 TINY = replace(
     SHAPES["stories260k"],
@@ -37,6 +40,7 @@ TINY_ENCODER = replace(
     vocab_size=96,
     max_context=32,
     windows=(None,),
+    pooling="mean",
 )
 
 
@@ -83,6 +87,19 @@ def takt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return status, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def documented(repository: Path) -> Callable[[str], set[str]]:
+    """`documented("run")`: the keys that docs/verbs.md lists for a verb."""
+    text = (repository / "docs" / "verbs.md").read_text(encoding="utf-8")
+
+    def keys(verb: str) -> set[str]:
+        section = text.partition(f"\n## takt {verb}\n")[2].partition("\n## ")[0]
+        cells = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+        return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
+
+    return keys
 
 
 @pytest.fixture

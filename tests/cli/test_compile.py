@@ -10,7 +10,7 @@ from takt.chips import load_chip
 from takt.lpu import compile_model, load_takt
 from takt.models import random_model
 
-from .conftest import TINY, Takt
+from .conftest import TINY, Documented, Takt
 
 Document = Callable[..., dict[str, Any]]
 
@@ -85,3 +85,7 @@ def test_a_model_too_large_for_the_chip_says_so(takt: Takt, tmp_path: Path) -> N
     status, _, err = takt("compile", "default", "--chip", tmp_path / "small.toml")
     assert status == 2
     assert "no room" in err
+
+
+def test_the_document_lists_exactly_the_keys(document: Document, documented: Documented) -> None:
+    assert documented("compile") == set(document("compile", "tiny", "--context", 8))

@@ -9,7 +9,7 @@ import pytest
 from takt.cli.embed import cosines
 from takt.models import random_model, reference_encoding
 
-from .conftest import TINY_ENCODER, Letters, Takt
+from .conftest import TINY_ENCODER, Documented, Letters, Takt
 
 Document = Callable[..., dict[str, Any]]
 
@@ -43,7 +43,12 @@ def test_two_texts_are_compared_one_is_not(takt: Takt) -> None:
 
 def test_cosines_of_known_vectors() -> None:
     rows = [np.array(row, np.float32) for row in ([1, 0], [1, 1], [-2, 0], [0, 0])]
-    expected = [[1, 0.5**0.5, -1, 0], [0.5**0.5, 1, -(0.5**0.5), 0], [-1, -(0.5**0.5), 1, 0], [0] * 4]
+    expected = [
+        [1, 0.5**0.5, -1, 0],
+        [0.5**0.5, 1, -(0.5**0.5), 0],
+        [-1, -(0.5**0.5), 1, 0],
+        [0] * 4,
+    ]
     assert np.allclose(cosines(rows), expected)
 
 
@@ -64,3 +69,7 @@ def test_mistakes_get_one_clear_message(
     status, out, err = takt("embed", *arguments)
     assert (status, out) == (2, "")
     assert complaint in err
+
+
+def test_the_document_lists_exactly_the_keys(document: Document, documented: Documented) -> None:
+    assert documented("embed") == set(document("embed", "bert", "a cat"))

@@ -14,7 +14,7 @@ from takt.cli import common
 from takt.lpu import Session, compile_model, energy
 from takt.models import load_model, random_model
 
-from .conftest import TINY, Letters, Takt
+from .conftest import TINY, Documented, Letters, Takt
 
 Document = Callable[..., dict[str, Any]]
 PROMPT = "Hi"
@@ -80,7 +80,15 @@ def test_stdout_is_the_text_then_the_figures_and_the_same_bytes_each_time(takt: 
     assert status == 0
     text = Letters().decode(greedy(4)[0])
     assert out.startswith(f"{text}\n\ntiny, fp16 weights, on lpu-v1 at 900 MHz, fast engine")
-    for line in ("speed ", "bound ", "energy ", "SRAM ", "prompt ", "Layer by layer", "Unit by unit"):
+    for line in (
+        "speed ",
+        "bound ",
+        "energy ",
+        "SRAM ",
+        "prompt ",
+        "Layer by layer",
+        "Unit by unit",
+    ):
         assert f"\n{line}" in out
     assert "tokens/s" in err
     assert takt("run", "tiny", PROMPT, "--max-tokens", 4)[1] == out
@@ -187,3 +195,7 @@ def test_without_a_model_the_default_one_runs(document: Document) -> None:
     found = document("run", "import os", "--max-tokens", 3)
     assert found["model"] == load_model("default").shape.name
     assert len(found["token_ids"]) == 3
+
+
+def test_the_document_lists_exactly_the_keys(document: Document, documented: Documented) -> None:
+    assert documented("run") == set(document("run", "tiny", PROMPT, "--max-tokens", 1))

@@ -10,7 +10,7 @@ from takt.chips import load_chip
 from takt.lpu import load_takt, queues
 from takt.lpu.isa import parse_program
 
-from .conftest import Takt
+from .conftest import Documented, Takt
 
 Document = Callable[..., dict[str, Any]]
 
@@ -83,9 +83,28 @@ def test_mistakes_get_one_clear_message(
     assert complaint in err
 
 
+def test_a_file_for_a_chip_of_ones_own_needs_that_chip(takt: Takt, tmp_path: Path) -> None:
+    file, chip = tmp_path / "a.takt", tmp_path / "big.toml"
+    chip.write_text('base = "lpu-v1"\n[mem]\nwords_per_slice = 16384\n')
+    assert takt("compile", "tiny", "--chip", chip, "-o", file)[0] == 0
+    status, _, err = takt("show", file)
+    assert status == 2
+    assert "a chip 'big' that is not in the catalogue" in err
+    assert "--chip FILE.toml" in err
+    assert takt("show", file, "--chip", chip)[0] == 0
+    chip.write_text('base = "lpu-v1"\n[mem]\nwords_per_slice = 8192\n')
+    assert "other facts" in takt("show", file, "--chip", chip)[2]
+
+
 def test_a_missing_or_damaged_file_is_the_users_mistake(takt: Takt, tmp_path: Path) -> None:
     assert takt("show", tmp_path / "none.takt")[0] == 2
     (tmp_path / "bad.takt").write_bytes(b"not a program at all" * 10)
     status, _, err = takt("show", tmp_path / "bad.takt")
     assert status == 2
     assert "is not a sound .takt file" in err
+
+
+def test_the_document_lists_exactly_the_keys(
+    document: Document, documented: Documented, file: Path
+) -> None:
+    assert documented("show") == set(document("show", file))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Takt
+from .conftest import Documented, Takt
 
 Document = Callable[..., dict[str, Any]]
 
@@ -46,7 +46,10 @@ def test_the_timeline_says_that_a_microsecond_is_a_cycle(takt: Takt, tmp_path: P
     [
         (("tiny",), "nothing to write"),
         (("tiny", "-o", "no/where.json"), "there is no directory no"),
-        (("tiny", "-o", "x.json", "--position", "400"), "position 400 is outside the context of 400"),
+        (
+            ("tiny", "-o", "x.json", "--position", "400"),
+            "position 400 is outside the context of 400",
+        ),
         (("tiny", "-o", "x.json", "--position", "-1"), "position -1"),
         (("tiny", "-o", "x.json", "--program", "encode"), "no program 'encode'"),
         (("tiny", "-o", "x.json", "--program", "decode.1", "--position", "3"), "both say"),
@@ -54,10 +57,20 @@ def test_the_timeline_says_that_a_microsecond_is_a_cycle(takt: Takt, tmp_path: P
     ],
 )
 def test_mistakes_get_one_clear_message(
-    takt: Takt, arguments: tuple[str, ...], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    takt: Takt,
+    arguments: tuple[str, ...],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     status, out, err = takt("trace", *arguments)
     assert (status, out) == (2, "")
     assert complaint in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_document_lists_exactly_the_keys(
+    document: Document, documented: Documented, tmp_path: Path
+) -> None:
+    assert documented("trace") == set(document("trace", "tiny", "-o", tmp_path / "a.json"))

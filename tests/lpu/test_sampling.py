@@ -51,7 +51,9 @@ def test_top_p_keeps_the_fewest_that_reach_p(
     chosen = Sampler(temperature=temperature, top_p=p, seed=seed).pick(values)
     scaled = np.exp((values.astype(np.float64) - float(values.max())) / temperature)
     shares = scaled / scaled.sum()
-    before = sum(shares[i] for i in range(len(values)) if (-values[i], i) < (-values[chosen], chosen))
+    before = sum(
+        shares[i] for i in range(len(values)) if (-values[i], i) < (-values[chosen], chosen)
+    )
     assert before < p + 1e-9  # those likelier than the chosen one did not reach p by themselves
 
 
@@ -80,7 +82,6 @@ def test_the_seed_fixes_every_draw_and_seeds_differ() -> None:
 def test_draws_are_the_same_everywhere() -> None:
     sampler = Sampler(temperature=1.0, seed=0)
     assert [sampler.pick(np.zeros(100, np.float32)) for _ in range(5)] == [34, 53, 33, 61, 28]
-
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ Verbs:
 {verbs}
 
 Try first:
+  takt run 'import os'       the default model on one chip: text, cycles, energy, memory
+  takt trace --png step.png  what every queue of the chip does in one step, as a picture
   takt chips                 which chips there are
   takt chips show lpu-v1     every figure of one, with its source
 

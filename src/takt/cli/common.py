@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from takt.chips import Chip, load_chip
+from takt.chips import Chip, list_chips, load_chip
 from takt.cli.progress import waiting
 from takt.errors import UsageError
-from takt.lpu import Compiled, Step, compile_model
+from takt.lpu import Compiled, Step, TaktFile, compile_model, load_takt
 from takt.models import Model, load_model
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "all_steps",
     "compiled_for",
     "named_step",
+    "open_file",
     "open_model",
     "prepare",
     "print_json",
@@ -130,6 +131,19 @@ def named_step(compiled: Compiled, name: str) -> Step:
     raise UsageError(
         f"{compiled.model.shape.name} has no program {name[:40]!r}", hint=f"it has {known}"
     )
+
+
+def open_file(path: str, chip: str | None) -> tuple[TaktFile, Chip]:
+    """A program file and the chip it was made for; ``chip`` names that of a file of the user's own."""
+    content = load_takt(path)
+    if chip is None and content.chip_id not in [known.id for known in list_chips()]:
+        raise UsageError(
+            f"{path} is for a chip '{content.chip_id}' that is not in the catalogue",
+            hint="name its file: --chip FILE.toml",
+        )
+    found = load_chip(content.chip_id if chip is None else chip)
+    content.check_chip(found)
+    return content, found
 
 
 def writable(output: str) -> None:

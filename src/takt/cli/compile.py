@@ -57,7 +57,7 @@ def command(
     Examples:
       takt compile -o default.takt
       takt compile model.bin -o model.takt --context 256
-      takt compile random:smollm-135m --context 320     how long would a step take?
+      takt compile random:stories15m --context 320      how long would a step take?
     """
     if output is not None:
         writable(output)

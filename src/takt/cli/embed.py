@@ -79,7 +79,7 @@ def command(
     Examples:
       takt embed minilm 'a cat sat' 'a kitten rested' 'stocks fell'
       takt embed ./my-bert 'one text' --json
-      takt embed random:bert-base '101 2023 102'      no tokenizer: ids instead of text
+      takt embed random:bert-base '101 2023 102' --weights int8     ids, without a tokenizer
 
     Numbers near 1 in the table mean alike (cosine of the angle between the vectors).
     """

@@ -90,7 +90,7 @@ def command(
       takt run HuggingFaceTB/SmolLM-135M 'Rain is' --weights int8
       takt run 'import os' --temperature 0.8 --top-p 0.9 --seed 7
       takt run 'import os' --chip my-chip.toml    what if it were another chip
-      takt run random:smollm-135m '1 2 3'         no tokenizer: ids instead of text
+      takt run random:stories15m '1 2 3'          no tokenizer: ids instead of text
 
     The same command prints the same bytes on stdout, on every machine; how fast this machine was
     goes to stderr. Cycles are exact: the compiler claims them and the machine confirms them.
@@ -281,8 +281,9 @@ def _figures(
         (
             "energy",
             f"{format_si(summary.energy_j_per_token, 'J')} a token",
-            f"{summary.energy_basis}: {', '.join(parts)}",
+            summary.energy_basis,
         ),
+        ("", "by cause", ", ".join(parts)),
         (
             "SRAM",
             format_bytes(summary.sram_bytes),

@@ -11,10 +11,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from takt.chips import Chip, load_chip
-from takt.cli.common import AsJson, print_json
+from takt.chips import Chip
+from takt.cli.common import AsJson, open_file, print_json
 from takt.errors import UsageError, did_you_mean
-from takt.lpu import Program, TaktFile, load_takt, print_program, queues
+from takt.lpu import Program, TaktFile, print_program, queues
 from takt.report import last_issue, unpack
 
 __all__ = ["command"]
@@ -70,9 +70,7 @@ def command(
       takt show default.takt --program decode.1 --queue mxm.0.w
       takt show default.takt --json                         programs, cycles, bounds
     """
-    content = load_takt(file)
-    found = load_chip(content.chip_id if chip is None else chip)
-    content.check_chip(found)
+    content, found = open_file(file, chip)
     if as_json:
         print_json(_document(file, content))
         return

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from takt.chips import Chip, load_chip
+from takt.chips import Chip
 from takt.cli.common import (
     DEFAULT_CHIP,
     AsJson,
@@ -17,13 +17,13 @@ from takt.cli.common import (
     Weights,
     compiled_for,
     named_step,
+    open_file,
     open_model,
     print_json,
     writable,
 )
 from takt.cli.progress import waiting
 from takt.errors import UsageError
-from takt.lpu import load_takt
 from takt.report import Schedule, unpack, write_plot, write_trace
 
 __all__ = ["command"]
@@ -112,9 +112,7 @@ def command(
 
 
 def _from_file(path: str, chip: str | None, program: str | None, position: int | None) -> Schedule:
-    content = load_takt(path)
-    found = load_chip(content.chip_id if chip is None else chip)
-    content.check_chip(found)
+    content, found = open_file(path, chip)
     if position is not None:
         program = _at(position, found, content.metadata.get("context"))
     return unpack(path, content, found, program)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from takt.lpu.compiler.ir import (
     Accumulator,
     Buffer,
+    Constant,
     FromBuffer,
     FromFeed,
     FromNode,
@@ -33,6 +34,10 @@ SOFTMAX_SHIFT = 10 * math.log(2)
 """Softmax weights are f16 of exp(s − s_own) / 2¹⁰: exact to 2⁻¹⁰ relative, saturating 17.9 nats above the own score."""
 
 
+Operand = tuple[Buffer, ...]
+"""What a product multiplies: one f16 buffer, or i8 buffers, highest byte first."""
+
+
 @dataclass(slots=True)
 class Hidden:
     """The residual stream between blocks, by chunk: f32, f16, the two parts of its square, and x − f16(x)."""
@@ -42,6 +47,7 @@ class Hidden:
     high: list[Buffer] = field(default_factory=list)
     low: list[Buffer] = field(default_factory=list)
     rest: list[Buffer] = field(default_factory=list)
+    parts: list[Operand] = field(default_factory=list)  # quantised, where a post-norm already made them
 
 
 class Builder:
@@ -110,48 +116,139 @@ class Builder:
             return task, mean_square, None
         return task, mean_square, task.op("mul", task.feed(ones, x.rest[-1], mean, add=True), inverse)
 
-    def norm_scalar(self, x: Hidden, side: int) -> Buffer:
-        """1/√(mean square + ε) (RMSNorm) or 1/√(variance + ε) (LayerNorm), in every lane."""
-        task, square, mean = self.moments(x, side, "norm")
-        r = self.temp("r", F32)
-        task.out(self.inverse_root(task, square, mean), r)
-        return r
-
     def inverse_root(self, task: Task, square: FromNode, mean: FromNode | None) -> FromNode:
+        """1/√(mean square + ε) (RMSNorm) or 1/√(variance + ε) (LayerNorm), in every lane."""
         if mean is not None:
             square = task.op("sub", square, task.op("mul", mean, mean))
         return task.op("rsqrt", task.op("add", square, float(self.shape.norm_eps)))
 
     # ----------------------------------------------------------------------------------------------------- products
-    def product(self, key: str, out_chunk: int, sources: list[list[Buffer]], label: str, *, swap: bool = False
-                ) -> tuple[Task, FromFeed]:
-        """Feed every source of every input chunk through the tiles of one output chunk; the last task emits."""
+    def operand(self, task: Task, value: FromNode, name: str, key: str) -> Operand:
+        """Store a value as what matrix `key` multiplies: one f16, or the bytes of a fixed-point number (i8 weights)."""
+        matrix = self.l.matrices[key]
+        if self.l.image.tiles[key, 0, 0].type is F16:
+            half = self.temp(name, F16)
+            task.out(value, half)
+            return (half,)
+        if self.rows > 1 and len(task.nodes) > 1:  # many rows: each operation owns an ALU, so another task
+            half = self.temp(name, F16)
+            task.out(value, half)
+            task, source = self.task("quantise"), FromBuffer(half)
+        else:
+            source = value
+        parts = tuple(self.temp(f"{name}.byte{i}", I8) for i in range(matrix.n_bytes))
+        self.quantise(task, source, matrix.levels / self.l.bounds[key], parts)
+        return parts
+
+    def quantise(self, task: Task, value: Source, factor: float, parts: Operand) -> None:
+        """value · factor, rounded, as signed bytes, highest first: Σ byte_i · 256^(n−1−i)."""
+        scaled: Source = task.op("mul", value, factor)
+        rest: Source = task.op("ftoi", scaled)
+        for i, part in enumerate(parts[:-1]):
+            weight = 256 ** (len(parts) - 1 - i)
+            high = task.op("ftoi", task.op("mul", scaled, 1.0 / weight))
+            task.out(high, part)
+            rest = task.op("subi", rest, task.op("muli", high, Constant(weight, integer=True)))
+            if i < len(parts) - 2:
+                if self.rows > 1:  # of many rows each operation owns an ALU: go on in another task
+                    carried = self.temp(f"{part.name}.rest", Type.I32)
+                    task.out(rest, carried)
+                    task = self.task("quantise")
+                    rest = task.op("mov", FromBuffer(carried))
+                scaled = task.op("itof", rest)
+        assert isinstance(rest, FromNode)
+        task.out(rest, parts[-1])
+
+    def product(self, key: str, out_chunk: int, sources: list[list[Operand]], label: str, *, swap: bool = False
+                ) -> tuple[Task, Source, Source | None]:
+        """Feed every source of every input chunk through the tiles of one output chunk.
+
+        Returns the task that emits, the sum over all bytes, and with `swap` the same with neighbouring lanes swapped.
+        """
         matrix, image = self.l.matrices[key], self.l.image
-        group = Accumulator(self.rows)
         feeds = [(image.tiles[key, out_chunk, i], source) for i in range(len(matrix.into)) for source in sources[i]]
-        for n, (tile, source) in enumerate(feeds):
-            last = n == len(feeds) - 1
-            task = self.task(label)
-            feed = task.feed(tile, source, group, add=n > 0, last=last, swap=swap and last)
-        return task, feed
+        n_parts = len(feeds[0][1])
+        groups = [Accumulator(self.rows) for _ in range(n_parts)]
+        for n, (tile, source) in enumerate(feeds[:-1]):
+            for part, group in zip(source, groups, strict=True):
+                self.task(label).feed(tile, part, group, add=n > 0, last=False)
+        tile, source = feeds[-1]
+        task, add = self.task(label), len(feeds) > 1
+        if tile.type is F16:
+            feed = task.feed(tile, source[0], groups[0], add=add, swap=swap)
+            return task, feed, FromFeed(feed.index, swapped=True) if swap else None
+        sums: list[Source | None] = [None, None]
+        for p, (part, group) in enumerate(zip(source, groups, strict=True)):
+            feed = task.feed(tile, part, group, add=add, swap=swap)
+            weight = 256.0 ** (n_parts - 1 - p)
+            for w, swapped in enumerate((False, True) if swap else (False,)):
+                node = task.op("itof", FromFeed(feed.index, swapped))
+                if weight > 1:
+                    node = task.op("mul", node, weight)
+                before = sums[w]
+                sums[w] = node if before is None else task.op("add", before, node)
+            if self.rows > 1 and p < n_parts - 1:  # rows of one plane cannot interleave: carry the sum in SRAM
+                for w, total in enumerate(sums):
+                    if isinstance(total, FromNode):
+                        carried = self.temp(f"{key}.part{p}{w}", F32)
+                        task.out(total, carried)
+                        sums[w] = FromBuffer(carried)
+                task = self.task(label)
+        assert sums[0] is not None
+        return task, sums[0], sums[1]
 
     def scaled(self, task: Task, key: str, chunk: int, value: Source, r: Buffer | None) -> Source:
-        """value · r + bias, as far as the matrix has them."""
+        """value · weight scales · r + bias, as far as the matrix has them."""
         if r is not None:
             value = task.op("mul", value, FromBuffer(r))
+        value = self.weighed(task, key, chunk, value)
         bias = self.l.bias.get(key)
         if bias is not None:
             value = task.op("add", value, FromBuffer(bias[chunk], fixed_row=True))
         return value
 
-    def residual(self, key: str, sources: list[list[Buffer]], x: Hidden, label: str) -> Hidden:
+    def weighed(self, task: Task, key: str, chunk: int, value: Source) -> Source:
+        """value · the scales of i8 weights."""
+        scale = self.l.scale.get(key)
+        return value if scale is None else task.op("mul", value, FromBuffer(scale[chunk], fixed_row=True))
+
+    def residual(self, key: str, sources: list[list[Operand]], x: Hidden, label: str) -> Hidden:
         """x + product (+ bias)."""
         out = Hidden()
         for c in range(len(self.l.hidden)):
-            task, value = self.product(key, c, sources, label)
+            task, value, _ = self.product(key, c, sources, label)
             node = self.scaled(task, key, c, value, None)
             self.finish_hidden(task, task.op("add", node, FromBuffer(x.x[c])), c, out)
         return out
+
+    def normed(self, x: Hidden, key: str, side: int) -> tuple[list[list[Operand]], Buffer, Buffer | None]:
+        """What a matrix after a norm multiplies, the norm's scalar, and the scalar if it is still to be applied.
+
+        f16 weights take the rows as they are and the scalar comes after; i8 weights need them normalised, which also
+        bounds them by √dim.
+        """
+        i8 = self.l.image.tiles[key, 0, 0].type is I8
+        task, square, mean = self.moments(x, side, "norm")
+        root = self.inverse_root(task, square, mean)
+        r = self.temp("r", F32)
+        task.out(root, r)
+        if not i8:
+            return [[(b,)] for b in x.half], r, r
+        shift = None
+        if mean is not None:
+            shift = self.temp("r_mean", F32)
+            task.out(task.op("mul", mean, root), shift)
+        sources = []
+        for c, chunk in enumerate(x.x):
+            task = self.task("quantise")
+            value = task.op("mul", FromBuffer(chunk), FromBuffer(r))
+            if shift is not None:
+                value = task.op("sub", value, FromBuffer(shift))
+            parts = tuple(self.temp(f"n{c}.byte{i}", I8) for i in range(2))
+            matrix = self.l.matrices[key]
+            self.quantise(task, value, matrix.levels / self.l.bounds[key], parts)
+            sources.append([parts])
+        return sources, r, None
 
     # ---------------------------------------------------------------------------------------------------- attention
     def heads_of(self, q_chunk: int) -> list[int]:
@@ -168,15 +265,17 @@ class Builder:
             (v, [h for c in range(v, len(heads.q), heads.n_kv) for h in self.heads_of(c)]) for v in range(heads.n_kv)
         ]
 
-    def key_or_query(self, key: str, chunk: int, sources: list[list[Buffer]], angles: tuple[Buffer, Buffer] | None,
-                     r: Buffer | None, shift: Buffer | None) -> tuple[Task, Source]:
-        """Projected rows; with `angles` (r·cos, r·sin) rotated, `shift` is then the rotated bias."""
-        task, feed = self.product(key, chunk, sources, key.partition(".")[2], swap=angles is not None)
-        if angles is None:
-            return task, self.scaled(task, key, chunk, feed, r)
-        straight = task.op("mul", feed, FromBuffer(angles[0]))
-        partner = task.op("mul", FromFeed(feed.index, swapped=True), FromBuffer(angles[1]))
-        node = task.op("add", straight, partner)
+    def key_or_query(self, key: str, chunk: int, sources: list[list[Operand]],
+                     angles: tuple[FromBuffer, FromBuffer] | None, r: Buffer | None, shift: Buffer | None
+                     ) -> tuple[Task, Source]:
+        """Projected rows; with `angles` (cos and sin, times r if it is still to be applied) rotated, `shift` is then the
+        rotated bias."""
+        task, straight, partner = self.product(key, chunk, sources, key.partition(".")[2], swap=angles is not None)
+        if angles is None or partner is None:
+            return task, self.scaled(task, key, chunk, straight, r)
+        turned = task.op("mul", straight, angles[0])
+        node: Source = task.op("add", turned, task.op("mul", partner, angles[1]))
+        node = self.weighed(task, key, chunk, node)
         return task, node if shift is None else task.op("add", node, FromBuffer(shift))
 
     def turned_bias(self, key: str, chunk: int, cos: FromBuffer, sin: FromBuffer) -> Buffer | None:
@@ -194,14 +293,16 @@ class Builder:
         task.out(node, out)
         return out
 
-    def angles(self, r: Buffer, cos: FromBuffer, sin: FromBuffer) -> tuple[Buffer, Buffer]:
-        """r · cos and r · sin."""
+    def angles(self, r: Buffer | None, cos: FromBuffer, sin: FromBuffer) -> tuple[FromBuffer, FromBuffer]:
+        """cos and sin, times r if there is one."""
+        if r is None:
+            return cos, sin
         out = []
         for name, table in (("cos", cos), ("sin", sin)):
             task = self.task("angles")
             turned = self.temp(f"r{name}", F32)
             task.out(task.op("mul", FromBuffer(r), table), turned)
-            out.append(turned)
+            out.append(FromBuffer(turned))
         return out[0], out[1]
 
     def split_heads(self, q: list[Buffer], k: list[Buffer]) -> dict[int, tuple[Buffer, Buffer]]:
@@ -241,7 +342,7 @@ class Builder:
         return out
 
     def mix(self, tiles: list[Tile], ones: Tile, heads: list[int], weights: list[dict[int, tuple[Buffer, Buffer]]],
-            v: Buffer | None) -> dict[int, Buffer]:
+            v: Buffer | None, key: str) -> dict[int, Operand]:
         """Σ p·V / Σ p of every head on its lanes, zero elsewhere; with `v`, the own value joins with weight 1."""
         out = {}
         groups = {h: (Accumulator(self.rows), Accumulator(self.rows)) for h in heads}
@@ -253,10 +354,11 @@ class Builder:
                 top = task.feed(tile, weights[b][head][0], up, add=b > 0, last=last)
                 bottom = task.feed(ones, weights[b][head][1], down, add=b > 0, last=last)
                 if last:
-                    out[head] = self.divide(task, head, top, bottom, v)
+                    out[head] = self.divide(task, head, top, bottom, v, key)
         return out
 
-    def divide(self, task: Task, head: int, top: Source, bottom: Source, v: Buffer | None) -> Buffer:
+    def divide(self, task: Task, head: int, top: Source, bottom: Source, v: Buffer | None, key: str
+               ) -> Operand:
         own = math.exp(-SOFTMAX_SHIFT)
         if v is not None:
             bottom = task.op("add", bottom, own)
@@ -266,16 +368,14 @@ class Builder:
             top = task.op("add", top, task.op("mul", FromBuffer(v), own))
         slot = head % self.l.heads.per_vector
         mask = FromBuffer(self.l.tables["head_mask"], slot, fixed_row=True)
-        out = self.temp(f"o.h{head}", F16)
-        task.out(task.op("mask", task.op("mul", top, reciprocal), mask), out)
-        return out
+        return self.operand(task, task.op("mask", task.op("mul", top, reciprocal), mask), f"o.h{head}", key)
 
-    def by_chunk(self, outputs: dict[int, Buffer]) -> list[list[Buffer]]:
+    def by_chunk(self, outputs: dict[int, Operand]) -> list[list[Operand]]:
         """Head outputs grouped by the input chunk of the output projection that they belong to."""
         return [[outputs[h] for h in self.heads_of(c)] for c in range(len(self.l.heads.o))]
 
     # ------------------------------------------------------------------------------------------------- feed-forward
-    def feed_forward(self, layer: int, sources: list[list[Buffer]], r: Buffer | None) -> list[list[Buffer]]:
+    def feed_forward(self, layer: int, sources: list[list[Operand]], r: Buffer | None) -> list[list[Operand]]:
         """Activated hidden rows, by chunk, as sources for the down projection."""
         hidden = []
         for c in range(len(self.l.ffn)):
@@ -284,20 +384,18 @@ class Builder:
                 task, node = self.activated(f"{layer}.gate", c, sources, r)
                 gate = self.temp(f"gate{c}", F32)
                 task.out(node, gate)
-                task, feed = self.product(f"{layer}.up", c, sources, "up")
+                task, feed, _ = self.product(f"{layer}.up", c, sources, "up")
                 node = task.op("mul", self.scaled(task, f"{layer}.up", c, feed, r), FromBuffer(gate))
             else:
                 task, node = self.activated(f"{layer}.up", c, sources, r)
-            h = self.temp(f"h{c}", F16)
-            task.out(node, h)
-            hidden.append([h])
+            hidden.append([self.operand(task, node, f"h{c}", f"{layer}.down")])
         return hidden
 
-    def activated(self, key: str, chunk: int, sources: list[list[Buffer]], r: Buffer | None) -> tuple[Task, FromNode]:
+    def activated(self, key: str, chunk: int, sources: list[list[Operand]], r: Buffer | None) -> tuple[Task, FromNode]:
         """Product and activation. Of many rows in two tasks: each operation then owns an ALU for all of them, and
         reading the product twice is cheaper than carrying it along."""
         part = key.partition(".")[2]
-        task, feed = self.product(key, chunk, sources, part)
+        task, feed, _ = self.product(key, chunk, sources, part)
         x = self.scaled(task, key, chunk, feed, r)
         if not isinstance(x, FromNode):
             x = task.op("mov", x)

@@ -39,7 +39,9 @@ class Image:
     buffers: dict[str, Buffer] = field(default_factory=dict)
     contents: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     matrices: dict[str, Matrix] = field(default_factory=dict)
-    groups_on: list[int] = field(default_factory=lambda: [0, 0])
+    groups_on: dict[tuple[int, int], int] = field(  # columns by engine: side, plane (−1: both, as one f16 array)
+        default_factory=lambda: {(side, plane): 0 for side in (WEST, EAST) for plane in (-1, 0, 1)}
+    )
     top: list[int] = field(default_factory=list)
     turn: int = 0
 
@@ -123,31 +125,28 @@ class Image:
         """Slices (16 per byte of `type_`) with `words` free words at a common base, on one side."""
         need = 1 if type_ is Type.I8 else 2
         banks = self.banks[side]
-        best: tuple[int, tuple[int, ...]] | None = None
-        for i in range(0, len(banks) - need + 1, need):
-            slices = tuple(s for bank in banks[i : i + need] for s in bank)
-            base = max(self.next_word[s] for s in slices)
-            if best is None or base < best[0]:
-                best = (base, slices)
-        if best is None or best[0] + words > min(self.top[s] for s in best[1]):
+        choices = [tuple(s for bank in banks[i : i + need] for s in bank) for i in range(0, len(banks) - need + 1, need)]
+        slices = min(choices, key=lambda c: max(self.next_word[s] for s in c))
+        base = max(self.next_word[s] for s in slices)
+        if base + words > min(self.top[s] for s in slices):
             raise CapacityError(f"no room in SRAM for {what}: the {('west', 'east')[side]} weight slices are full")
-        base, slices = best
         for s in slices:
             self.next_word[s] = base + words
         return slices, base
 
     def add_matrix(self, matrix: Matrix, type_: Type, side: int | None = None) -> None:
-        """Place the tiles of a matrix; output chunks go to the side with fewer columns so far."""
+        """Place the tiles of a matrix; each output chunk goes to the MXM engine with the fewest columns so far."""
         self.matrices[matrix.key] = matrix
         for out_chunk in range(len(matrix.out)):
-            where = side if side is not None else int(self.groups_on[EAST] < self.groups_on[WEST])
+            engines = [e for e in self.groups_on if (e[1] < 0) == (type_ is Type.F16) and side in (None, e[0])]
+            engine = min(engines, key=lambda e: (self.groups_on[e], e))
             groups = matrix.n_groups(out_chunk)
             for in_chunk in range(len(matrix.into)):
-                slices, base = self.columns(where, type_, groups, matrix.key)
-                self.groups_on[where] += groups
+                slices, base = self.columns(engine[0], type_, groups, matrix.key)
+                self.groups_on[engine] += groups
                 self.tiles[matrix.key, out_chunk, in_chunk] = Tile(
-                    f"{matrix.key}[{out_chunk},{in_chunk}]", type_, where, groups, slices=slices, base=base,
-                    matrix=matrix.key, out_chunk=out_chunk, in_chunk=in_chunk,
+                    f"{matrix.key}[{out_chunk},{in_chunk}]", type_, engine[0], groups, plane=engine[1], slices=slices,
+                    base=base, matrix=matrix.key, out_chunk=out_chunk, in_chunk=in_chunk,
                 )
 
     def cache(self, name: str, rows: int, side: int) -> Buffer:
@@ -195,9 +194,11 @@ class Image:
                 _store_tile(memory, tile, np.eye(self.g.lanes, dtype=np.float32))
         for key, matrix in self.matrices.items():
             folded = matrix.folded(model)
-            for (owner, o, i), tile in self.tiles.items():
-                if owner == key:
-                    _store_tile(memory, tile, matrix.block(folded, o, i, self.g.lanes))
+            mine = {(o, i): tile for (owner, o, i), tile in self.tiles.items() if owner == key}
+            if next(iter(mine.values())).type is Type.I8:
+                folded = np.rint(folded / matrix.scales(folded)[:, None])
+            for (o, i), tile in mine.items():
+                _store_tile(memory, tile, matrix.block(folded, o, i, self.g.lanes))
 
     def table_words(self) -> int:
         """Words taken from the top of slices by look-up tables."""
@@ -270,12 +271,15 @@ def to_bytes(rows: NDArray[np.generic], type_: Type) -> NDArray[np.uint8]:
 
 def _store_tile(memory: Memory, tile: Tile, block: NDArray[np.float32]) -> None:
     """block [column, row] → column 16 g + s to slice s, word base + g (f16: low bytes first 16 slices, then high)."""
-    half = block.clip(-65504, 65504).astype("<f2")
-    raw = half.view(np.uint8).reshape(*half.shape, 2)
-    for g in range(tile.n_groups):
+    if tile.type is Type.I8:
+        planes = [block.astype(np.int8).view(np.uint8)]
+    else:
+        raw = block.clip(-65504, 65504).astype("<f2").view(np.uint8).reshape(*block.shape, 2)
+        planes = [raw[..., 0], raw[..., 1]]
+    for byte, plane in enumerate(planes):
         for s in range(16):
-            memory.data[tile.slices[s], tile.base + g] = raw[16 * g + s, :, 0]
-            memory.data[tile.slices[16 + s], tile.base + g] = raw[16 * g + s, :, 1]
+            rows = plane[s : 16 * tile.n_groups : 16]
+            memory.data[tile.slices[16 * byte + s], tile.base : tile.base + tile.n_groups] = rows
 
 
 def lanes_of(dims: Lanes, values: NDArray[np.float32]) -> NDArray[np.float32]:

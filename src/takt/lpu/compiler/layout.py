@@ -10,7 +10,7 @@ import numpy as np
 from takt.lpu.compiler.image import Image, lanes_of
 from takt.lpu.compiler.ir import Buffer, Tile
 from takt.lpu.compiler.lanes import HeadLanes, Lanes, head_lanes, plain, rope_rows
-from takt.lpu.compiler.matrices import Matrix, model_matrices
+from takt.lpu.compiler.matrices import Matrix, activation_bounds, model_matrices
 from takt.lpu.isa.table import Type
 from takt.models import Model, ModelShape, rope_frequencies
 
@@ -35,7 +35,8 @@ class Layout:
     chunk: int  # prompt positions (decoder) or sequence positions (encoder) of one program
     matrices: dict[str, Matrix] = field(default_factory=dict)
     bias: dict[str, list[Buffer]] = field(default_factory=dict)
-    scale: dict[str, list[Buffer]] = field(default_factory=dict)
+    scale: dict[str, list[Buffer]] = field(default_factory=dict)  # i8 weights: what an accumulator step is worth
+    bounds: dict[str, float] = field(default_factory=dict)  # i8 weights: largest activation of each matrix
     embed: list[list[Buffer]] = field(default_factory=list)  # [chunk][shard]
     position: list[list[Buffer]] = field(default_factory=list)
     tables: dict[str, Buffer] = field(default_factory=dict)
@@ -178,20 +179,28 @@ def _embedding(out: Layout, model: Model) -> None:
 
 
 def _matrices(out: Layout, model: Model) -> None:
-    image = out.image
-    for matrix in model_matrices(out.shape, out.hidden, out.heads, out.ffn, out.vocab):
-        out.matrices[matrix.key] = matrix
-        side = None
+    image, i8 = out.image, out.weights is I8
+    everything = model_matrices(out.shape, out.hidden, out.heads, out.ffn, out.vocab, i8=i8)
+    out.matrices = {matrix.key: matrix for matrix in everything}
+    if i8:
+        out.bounds = activation_bounds(model, out.matrices)
+    for matrix in everything:
         layer, _, part = matrix.key.partition(".")
-        if part == "v":  # the prompt's values are made with these rows as activations, on the attention side
-            side = out.attention_side(int(layer))
-        image.add_matrix(matrix, out.weights if part != "v" else F16, side)
+        if part == "v":  # a prompt's values are made with these rows as f16 activations, on the attention side
+            image.add_matrix(matrix, F16, out.attention_side(int(layer)))
+            continue
+        image.add_matrix(matrix, out.weights)
+        if i8:
+            step = matrix.scales(matrix.folded(model)) * np.float32(out.bounds[matrix.key] / matrix.levels)
+            out.scale[matrix.key] = _rows(out, f"{matrix.key}.scale", lanes_of(matrix.out, step))
         bias = matrix.folded_bias(model) if matrix.bias else None
         if bias is not None:
-            out.bias[matrix.key] = _rows(out, f"{matrix.key}.bias", lanes_of(matrix.out, bias))
+            rows, apart = lanes_of(matrix.out, bias), out.scale.get(matrix.key, ())
+            out.bias[matrix.key] = _rows(out, f"{matrix.key}.bias", rows, apart)
             if part in ("q", "k") and out.shape.position == "rope":
-                swapped = lanes_of(matrix.out, bias).reshape(-1, out.lanes // 2, 2)[..., ::-1].reshape(-1, out.lanes)
-                out.bias[matrix.key + ".swapped"] = _rows(out, f"{matrix.key}.bias_swapped", swapped)
+                swapped = rows.reshape(-1, out.lanes // 2, 2)[..., ::-1].reshape(-1, out.lanes)
+                apart = out.bias[matrix.key]
+                out.bias[matrix.key + ".swapped"] = _rows(out, f"{matrix.key}.bias_swapped", swapped, apart)
 
 
 def _norms(out: Layout, model: Model) -> None:

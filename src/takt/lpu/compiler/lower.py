@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from takt.lpu.compiler.blocks import Builder, Hidden
+from takt.lpu.compiler.blocks import Builder, Hidden, Operand
 from takt.lpu.compiler.ir import (
     Accumulator,
     Append,
@@ -22,7 +22,7 @@ from takt.lpu.compiler.ir import (
 from takt.lpu.compiler.layout import Layout
 from takt.lpu.isa.table import Type
 
-F32, F16 = Type.F32, Type.F16
+F32, F16, I8 = Type.F32, Type.F16, Type.I8
 
 
 class _Step(Builder):
@@ -59,8 +59,8 @@ class Decode(_Step):
         for layer in range(self.shape.n_layers):
             self.layer = layer
             x = self.attention(layer, x)
-            r = self.norm_scalar(x, l.attention_side(layer))
-            hidden = self.feed_forward(layer, [[b] for b in x.half], r)
+            sources, _, later = self.normed(x, f"{layer}.up", l.attention_side(layer))
+            hidden = self.feed_forward(layer, sources, later)
             x = self.residual(f"{layer}.down", hidden, x, "down")
         self.layer = self.shape.n_layers
         self.head(x)
@@ -69,24 +69,23 @@ class Decode(_Step):
     def attention(self, layer: int, x: Hidden) -> Hidden:
         l, heads, side = self.l, self.l.heads, self.l.attention_side(layer)
         ones = l.image.ones(1 - side)
-        r = self.norm_scalar(x, 1 - side)
-        sources = [[b] for b in x.half]
+        sources, r, later = self.normed(x, f"{layer}.q", 1 - side)
         cos_sin = None
         if self.shape.position == "rope":
             cos_sin = FromBuffer(l.inputs["rope_cos"]), FromBuffer(l.inputs["rope_sin"])
-        turned = self.angles(r, *cos_sin) if cos_sin is not None else None
+        turned = self.angles(later, *cos_sin) if cos_sin is not None else None
         projected: dict[str, list[Buffer]] = {"k": [], "q": []}
         for which, chunks in (("k", heads.n_kv), ("q", len(heads.q))):
             for c in range(chunks):
                 key = f"{layer}.{which}"
                 shift = self.turned_bias(key, c, *cos_sin) if cos_sin is not None else None
-                task, node = self.key_or_query(key, c, sources, turned, r, shift)
+                task, node = self.key_or_query(key, c, sources, turned, later, shift)
                 out = self.temp(f"{which}{c}", F16)
                 task.out(_node(task, node), out)
                 projected[which].append(out)
         v = []
         for c in range(heads.n_kv):
-            task, feed = self.product(f"{layer}.v", c, sources, "v")
+            task, feed, _ = self.product(f"{layer}.v", c, [[(b,)] for b in x.half], "v")
             v.append(self.temp(f"v{c}", F16))
             task.out(task.op("mul", feed, FromBuffer(r)), v[-1])
         queries = self.split_heads(projected["q"], projected["k"])
@@ -96,10 +95,10 @@ class Decode(_Step):
             vector: [self.scores(l.k_tile(layer, vector, b), ones, mine, queries, FromBuffer(mask, b)) for b in blocks]
             for vector, mine in self.vectors()
         }
-        outputs: dict[int, Buffer] = {}
+        outputs: dict[int, Operand] = {}
         for vector, mine in self.vectors():
             tiles = [l.v_tile(layer, vector, b) for b in blocks]
-            outputs |= self.mix(tiles, ones, mine, weights[vector], v[vector])
+            outputs |= self.mix(tiles, ones, mine, weights[vector], v[vector], f"{layer}.o")
         self.append(layer, projected["k"], v)
         return self.residual(f"{layer}.o", self.by_chunk(outputs), x, "attention out")
 
@@ -115,11 +114,10 @@ class Decode(_Step):
             self.task("cache value").sxm = Append("lane", turned, target, mask=l.inputs["lane"], columns=target.rows)
 
     def head(self, x: Hidden) -> None:
-        r = self.norm_scalar(x, 0)
-        sources = [[b] for b in x.half]
+        sources, _, later = self.normed(x, "head", 0)
         for c in range(len(self.l.vocab)):
-            task, feed = self.product("head", c, sources, "logits")
-            task.out(_node(task, self.scaled(task, "head", c, feed, r)), self.l.outputs["logits"], c)
+            task, feed, _ = self.product("head", c, sources, "logits")
+            task.out(_node(task, self.scaled(task, "head", c, feed, later)), self.l.outputs["logits"], c)
 
 
 class _Rows(_Step):
@@ -184,8 +182,8 @@ class Chunk(_Rows):
             last = layer == self.shape.n_layers - 1
             attended = self.attention(layer, x, last)
             if attended is not None:
-                r = self.norm_scalar(attended, l.attention_side(layer))
-                hidden = self.feed_forward(layer, [[b] for b in attended.half], r)
+                sources, _, later = self.normed(attended, f"{layer}.up", l.attention_side(layer))
+                hidden = self.feed_forward(layer, sources, later)
                 x = self.residual(f"{layer}.down", hidden, attended, "down")
         return self.plan
 
@@ -193,18 +191,17 @@ class Chunk(_Rows):
         """The attention part; of the last layer only keys and values are needed."""
         l, heads, side = self.l, self.l.heads, self.l.attention_side(layer)
         ones = l.image.ones(1 - side)
-        r = self.norm_scalar(x, 1 - side)
-        sources = [[b] for b in x.half]
+        sources, r, later = self.normed(x, f"{layer}.q", 1 - side)
         cos_sin = None
         if self.shape.position == "rope":
             cos_sin = FromBuffer(l.tables["cos"], self.start), FromBuffer(l.tables["sin"], self.start)
-        turned = self.angles(r, *cos_sin) if cos_sin is not None else None
+        turned = self.angles(later, *cos_sin) if cos_sin is not None else None
         projected: dict[str, list[Buffer]] = {"k": [], "q": []}
         for which, chunks in (("k", heads.n_kv), ("q", 0 if last else len(heads.q))):
             for c in range(chunks):
                 key = f"{layer}.{which}"
                 shift = self.turned_bias(key, c, *cos_sin) if cos_sin is not None else None
-                task, node = self.key_or_query(key, c, sources, turned, r, shift)
+                task, node = self.key_or_query(key, c, sources, turned, later, shift)
                 out = self.temp(f"{which}{c}", F16)
                 node = _node(task, node)
                 if not last:
@@ -218,11 +215,11 @@ class Chunk(_Rows):
             return None
         v = []
         for c in range(heads.n_kv):
-            task, feed = self.product(f"{layer}.v", c, sources, "v")
+            task, feed, _ = self.product(f"{layer}.v", c, [[(b,)] for b in x.half], "v")
             v.append(self.temp(f"v{c}", F16))
             task.out(task.op("mul", feed, FromBuffer(r)), v[-1])
         queries = self.split_heads(projected["q"], projected["k"])
-        outputs: dict[int, Buffer] = {}
+        outputs: dict[int, Operand] = {}
         for vector, mine in self.vectors():
             weights, tiles = [], []
             for b in range(self.block + 1):
@@ -230,7 +227,7 @@ class Chunk(_Rows):
                 tile = l.k_tile(layer, vector, b, (l.k_cache[layer, vector],) if new else ())
                 weights.append(self.scores(tile, ones, mine, queries, self.seen(layer, b)))
                 tiles.append(l.v_tile(layer, vector, b, (l.v_cache[layer, vector, b],) if new else ()))
-            outputs |= self.mix(tiles, ones, mine, weights, v[vector])
+            outputs |= self.mix(tiles, ones, mine, weights, v[vector], f"{layer}.o")
         return self.residual(f"{layer}.o", self.by_chunk(outputs), x, "attention out")
 
     def seen(self, layer: int, block: int) -> FromBuffer:
@@ -260,7 +257,7 @@ class Encode(_Rows):
         for layer in range(self.shape.n_layers):
             self.layer = layer
             x = self.normalised(self.attention(layer, x), f"layers.{layer}.attn.norm")
-            hidden = self.feed_forward(layer, [[b] for b in x.half], None)
+            hidden = self.feed_forward(layer, _operands(x), None)
             x = self.normalised(self.residual(f"{layer}.down", hidden, x, "down"), f"layers.{layer}.ffn.norm")
         self.layer = self.shape.n_layers
         self.pool(x)
@@ -279,7 +276,11 @@ class Encode(_Rows):
             task = self.task("norm")
             centred = self.temp(f"centred{c}", F32)
             scaled = task.op("mul", FromBuffer(x.x[c]), FromBuffer(scalar))
-            task.out(task.op("sub", scaled, FromBuffer(shift)), centred)
+            node = task.op("sub", scaled, FromBuffer(shift))
+            task.out(node, centred)
+            if self.l.weights is I8:
+                out.parts.append(tuple(self.temp(f"n{c}.byte{i}", I8) for i in range(2)))
+                self.quantise(task, node, self.l.matrices["0.q"].levels / self.l.bounds["0.q"], out.parts[-1])
             task = self.task("norm")  # a second task: all operands at once would need every work slice
             gain, beta = self.l.bias[name + ".weight"][c], self.l.bias[name + ".bias"][c]
             y = task.op("mul", FromBuffer(centred), FromBuffer(gain, fixed_row=True))
@@ -290,7 +291,7 @@ class Encode(_Rows):
     def attention(self, layer: int, x: Hidden) -> Hidden:
         l, heads, side = self.l, self.l.heads, self.l.attention_side(layer)
         ones = l.image.ones(1 - side)
-        sources = [[b] for b in x.half]
+        sources = _operands(x)
         projected: dict[str, list[Buffer]] = {"k": [], "q": []}
         for which, chunks in (("k", heads.n_kv), ("q", len(heads.q))):
             for c in range(chunks):
@@ -303,13 +304,13 @@ class Encode(_Rows):
                     task.out(node, l.k_cache[layer, c])
         self.transposed_values(layer, self.columns(layer, x, None), 0, None)
         queries = self.split_heads(projected["q"], projected["k"])
-        outputs: dict[int, Buffer] = {}
+        outputs: dict[int, Operand] = {}
         seen = FromBuffer(l.inputs["seen"], fixed_row=True)
         for vector, mine in self.vectors():
             tile = l.k_tile(layer, vector, 0, (l.k_cache[layer, vector],))
             weights = [self.scores(tile, ones, mine, queries, seen)]
             values = l.v_tile(layer, vector, 0, (l.v_cache[layer, vector, 0],))
-            outputs |= self.mix([values], ones, mine, weights, None)
+            outputs |= self.mix([values], ones, mine, weights, None, f"{layer}.o")
         return self.residual(f"{layer}.o", self.by_chunk(outputs), x, "attention out")
 
     def pool(self, x: Hidden) -> None:
@@ -328,6 +329,11 @@ class Encode(_Rows):
             emit = self.task("pool", rows=1)
             value = emit.feed(same, l.image.zero_row(), group, add=True, last=True)
             emit.out(emit.op("mov", value), l.outputs["pooled"], c)
+
+
+def _operands(x: Hidden) -> list[list[Operand]]:
+    """What matrices multiply of normalised rows: their bytes if they have been quantised, else f16."""
+    return [[parts] for parts in x.parts] if x.parts else [[(b,)] for b in x.half]
 
 
 def _node(task: Task, value: Source) -> FromNode:

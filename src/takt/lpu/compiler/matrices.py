@@ -7,6 +7,7 @@ norm off the critical path. LayerNorm: W·γ(x−μ)·r + Wβ = r·(W γ − mea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from takt.lpu.compiler.lanes import HeadLanes, Lanes
 from takt.models import Model, ModelShape
 
 F32 = NDArray[np.float32]
+
+LEVELS = {2: 32512, 3: 127 * 65536}
+"""Largest fixed-point magnitude of activations held in 2 or 3 signed bytes (highest byte at most 127)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +34,26 @@ class Matrix:
     bias: bool = False
     into_values: Matrix | None = None  # output projection: the value matrix, whose bias passes through softmax unchanged
     weight_factor: float = 1.0  # on the weights only, not on the bias
+    n_bytes: int = 2  # of fixed-point activations, with i8 weights
+    pairs: bool = False  # i8: rotary partners share a scale, so that it can be applied after the rotation
 
     def n_groups(self, chunk: int) -> int:
         """Groups of 16 columns that output chunk `chunk` uses."""
         return int(np.max(np.nonzero(self.out[chunk] >= 0)[0])) // 16 + 1
+
+    @property
+    def levels(self) -> int:
+        """Largest fixed-point magnitude of this matrix's activations."""
+        return LEVELS[self.n_bytes]
+
+    def scales(self, folded: F32) -> F32:
+        """Largest magnitude ÷ 127 of every output (of both partners, with `pairs`), f32 [out]; 1 for zero rows."""
+        top = np.abs(folded).max(axis=1)
+        if self.pairs:
+            for lanes in self.out:
+                here = lanes[lanes >= 0].reshape(-1, 2)
+                top[here] = top[here].max(axis=1, keepdims=True)
+        return (np.where(top > 0, top, 127.0) / 127.0).astype(np.float32)
 
     def folded(self, model: Model) -> F32:
         """The matrix as the chip multiplies it, f32 [out, in]."""
@@ -79,33 +99,79 @@ class Matrix:
         return tile
 
 
-def model_matrices(shape: ModelShape, hidden: Lanes, heads: HeadLanes, ffn: Lanes, vocab: Lanes) -> list[Matrix]:
-    """Every matrix of a model in the order it is used."""
+def model_matrices(shape: ModelShape, hidden: Lanes, heads: HeadLanes, ffn: Lanes, vocab: Lanes, *, i8: bool
+                   ) -> list[Matrix]:
+    """Every matrix of a model in the order it is used.
+
+    With `i8` weights a post-norm model's matrices take the normalised rows before gain and shift, which are folded.
+    """
     pre = shape.norm_place == "pre"
     layer_norm = shape.norm == "layer"
     out: list[Matrix] = []
 
-    def put(key: str, tensor: str, o: Lanes, i: Lanes, norm: str = "", factor: float = 1.0,
-            values: Matrix | None = None, weight_factor: float = 1.0) -> None:
+    def put(key: str, tensor: str, o: Lanes, i: Lanes, norm: str = "", **more: Any) -> None:
         part = ".".join(tensor.split(".")[-2:])
-        has_bias = part in shape.biases or (bool(norm) and layer_norm) or values is not None
-        out.append(Matrix(key, tensor, o, i, norm, factor, has_bias, values, weight_factor))
+        bias = part in shape.biases or (bool(norm) and layer_norm) or "into_values" in more
+        out.append(Matrix(key, tensor, o, i, norm, bias=bias, **more))
 
     for n in range(shape.n_layers):
         at, ff = f"layers.{n}.attn", f"layers.{n}.ffn"
-        norm = at + ".norm" if pre else ""
+        before = f"layers.{n - 1}.ffn.norm" if n else "embed.norm"
+        norm = at + ".norm" if pre else before if i8 else ""
         scale = shape.attention_scale if not shape.qk_norm else 1.0
-        put(f"{n}.k", at + ".k", heads.k, hidden, norm)
-        put(f"{n}.q", at + ".q", heads.q, hidden, norm, scale)
-        values = Matrix(f"{n}.v", at + ".v", heads.v, hidden, norm)
+        pairs = shape.position == "rope"
+        put(f"{n}.k", at + ".k", heads.k, hidden, norm, pairs=pairs)
+        put(f"{n}.q", at + ".q", heads.q, hidden, norm, factor=scale, pairs=pairs)
+        values = Matrix(f"{n}.v", at + ".v", heads.v, hidden, at + ".norm" if pre else "")
         out.append(values)
-        put(f"{n}.o", at + ".o", hidden, heads.o, values=values)
-        norm = ff + ".norm" if pre else ""
+        put(f"{n}.o", at + ".o", hidden, heads.o, into_values=values)
+        norm = ff + ".norm" if pre else at + ".norm" if i8 else ""
         if shape.gated:
             put(f"{n}.gate", ff + ".gate", ffn, hidden, norm)
         put(f"{n}.up", ff + ".up", ffn, hidden, norm)
         halved = 0.5 if shape.activation in ("gelu", "gelu_tanh") else 1.0  # the activation leaves out its ½
-        put(f"{n}.down", ff + ".down", hidden, ffn, weight_factor=halved)
+        put(f"{n}.down", ff + ".down", hidden, ffn, weight_factor=halved, n_bytes=3 if shape.gated else 2)
     if shape.family == "decoder":
         put("head", "head", vocab, hidden, "final.norm" if pre else "")
     return out
+
+
+def activation_bounds(model: Model, matrices: dict[str, Matrix]) -> dict[str, float]:
+    """For every matrix, a magnitude that its activations cannot exceed, whatever the input (for i8 weights).
+
+    Normalised rows are at most √dim long; a row of W times one is at most ‖row‖ · √dim; softmax only averages.
+    """
+    shape = model.shape
+    root = float(np.sqrt(shape.dim))
+    out: dict[str, float] = {}
+
+    def reach(key: str) -> NDArray[np.float64]:
+        """Largest magnitude of each output of a matrix on normalised rows."""
+        matrix = matrices[key]
+        length = np.linalg.norm(matrix.folded(model).astype(np.float64), axis=1) * root
+        bias = matrix.folded_bias(model)
+        return length if bias is None else length + np.abs(bias)
+
+    for key in matrices:
+        layer, _, part = key.partition(".")
+        if part == "o":
+            out[key] = _MARGIN * float(_value_reach(model, matrices[f"{layer}.v"], layer, root).max())
+        elif part == "down":
+            top = reach(f"{layer}.up")
+            top = top * reach(f"{layer}.gate") if shape.gated else top * (2 if shape.activation != "relu" else 1)
+            out[key] = _MARGIN * float(top.max())
+        else:
+            out[key] = _MARGIN * root
+    return out
+
+
+def _value_reach(model: Model, matrix: Matrix, layer: str, root: float) -> NDArray[np.float64]:
+    w = matrix.folded(model).astype(np.float64)
+    if matrix.norm:
+        return np.linalg.norm(w, axis=1) * root
+    norm = f"layers.{int(layer) - 1}.ffn.norm" if int(layer) else "embed.norm"
+    gain, shift = model.tensor(norm + ".weight"), model.tensor(norm + ".bias")
+    return np.linalg.norm(w * gain, axis=1) * root + np.abs(w @ shift)
+
+
+_MARGIN = 1.01  # f16 rounding on the way to the product
