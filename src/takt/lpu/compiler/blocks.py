@@ -73,9 +73,12 @@ class Builder:
         """Store a chunk of the residual stream and what the next norm and product need of it."""
         x, half = self.temp(f"x{chunk}", F32), self.temp(f"xh{chunk}", F16)
         task.out(value, x)
-        task.out(value, half)
         out.x.append(x)
         out.half.append(half)
+        if self.rows > 1:  # of many rows one task at a time: all inputs and outputs together would need too many slices
+            task = self.task(task.label)
+            value = task.op("mov", FromBuffer(x))
+        task.out(value, half)
         if not norm:
             return
         high, low = self.temp(f"sq_high{chunk}", F16), self.temp(f"sq_low{chunk}", F16)

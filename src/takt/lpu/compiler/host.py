@@ -61,6 +61,9 @@ def write_chunk(layout: Layout, memory: Memory, tokens: np.ndarray) -> None:
 
 def _lookup(layout: Layout, memory: Memory, rows: np.ndarray) -> None:
     """Addresses of embedding rows in the shard that has each; the other shards read their word of zeros."""
+    if layout.embed_scale is not None:
+        scale = np.repeat(layout.embed_scale[rows][:, None], layout.lanes, axis=1)
+        store(memory, layout.inputs["token_scale"], scale)
     first = 0
     for i, shard in enumerate(layout.embed[0]):
         inside = (first <= rows) & (rows < first + shard.rows)

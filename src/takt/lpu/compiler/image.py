@@ -22,9 +22,9 @@ from takt.lpu.machine import Memory
 from takt.models import Model
 
 _WORK_HOPS = 3  # hop groups (of 4 slices) a side kept for work; the rest are weight banks
-TEXT_WORDS = 2048
+TEXT_WORDS = 768
 """Words at the top of every work slice kept for program text."""
-_WORK_ROOM = 1024  # words that a table leaves free in a work slice, for intermediate results
+_LEAST_SHARD = 2048  # rows: a look-up takes time for every shard
 
 
 @dataclass(slots=True)
@@ -47,78 +47,88 @@ class Image:
 
     # ------------------------------------------------------------------------------------------------- small buffers
     def buffer(self, name: str, type_: Type, rows: int, *, side: int | None = None, hop: int | None = None,
-               content: NDArray[np.generic] | None = None, apart: tuple[Buffer, ...] = ()) -> Buffer:
-        """A fixed buffer in work slices of one side, its bytes in different slices (of one hop, if given).
-
-        It shares no slice with the buffers it is to be kept `apart` from, because some task reads both.
-        """
-        taken = {s for other in apart for byte in other.slices for s in byte}
+               content: NDArray[np.generic] | None = None) -> Buffer:
+        """A fixed buffer in work slices of one side, its bytes in different slices (of one hop, if given)."""
         self.turn += 1
         order = (side,) if side is not None else ((EAST, WEST) if self.turn & 1 else (WEST, EAST))
         for s in order:
-            pool = [c for c in self.work[s] if c not in taken and hop in (None, abs(self.g.slice_x[c]))]
+            pool = [c for c in self.work[s] if hop in (None, abs(self.g.slice_x[c]))]
             chosen = sorted(pool, key=lambda c: (self.next_word[c], (c + self.turn * 5) % 12))[: type_.n_streams]
             if len(chosen) == type_.n_streams and all(self.next_word[c] + rows <= self.top[c] for c in chosen):
-                break
-        else:
-            raise CapacityError(f"no room in SRAM for {name} ({rows} vectors)")
-        bases = []
-        for c in chosen:
-            bases.append(self.next_word[c])
+                return self._fixed(name, type_, rows, tuple(chosen), content)
+        raise CapacityError(f"no room in SRAM for {name} ({rows} vectors)")
+
+    def constant_row(self, name: str, type_: Type, side: int, content: NDArray[np.generic]) -> Buffer:
+        """One constant row in the outermost work slices of a side.
+
+        All rows of a side share these slices, so that what is read together with one of them has the others to choose
+        from; a task must not read two rows of the same side.
+        """
+        chosen = self.work[side][-type_.n_streams :]
+        if any(self.next_word[c] + len(content) > self.top[c] for c in chosen):
+            raise CapacityError(f"no room in SRAM for {name}")
+        return self._fixed(name, type_, len(content), chosen, content)
+
+    def _fixed(self, name: str, type_: Type, rows: int, slices: tuple[int, ...], content: NDArray[np.generic] | None
+               ) -> Buffer:
+        bases = tuple(self.next_word[c] for c in slices)
+        for c in slices:
             self.next_word[c] += rows
-        made = Buffer(name, type_, rows, fixed=True, constant=content is not None,
-                      slices=tuple((c,) for c in chosen), bases=tuple(bases))
+        made = Buffer(name, type_, rows, fixed=True, constant=content is not None, slices=tuple((c,) for c in slices),
+                      bases=bases)
         self.buffers[name] = made
         if content is not None:
             self.contents[name] = content
         return made
 
-    def table(self, name: str, type_: Type, content: NDArray[np.generic]) -> list[Buffer]:
-        """A table looked up by gather, in shards of at most a slice, anywhere there is room on one hop.
+    def tables(self, name: str, type_: Type, chunks: list[NDArray[np.generic]], room: int) -> list[list[Buffer]]:
+        """Tables looked up by gather, one a chunk, all split into the same shards of rows: [chunk][shard].
 
-        After its last row each shard has a word of zeros, for look-ups of rows that another shard has.
+        They go to the work slices (leaving `room` words there for intermediate results), what is left to the tops of
+        the weight slices. After its last row each shard has a word of zeros, for rows that another shard has.
         """
-        places = self._table_places(len(content), type_.n_streams)
-        share = -(-len(content) // len(places))
-        shards: list[Buffer] = []
-        for chosen in places:
-            part = content[len(shards) * share : (len(shards) + 1) * share]
-            words = len(part) + 1
-            base = min(self.top[c] for c in chosen) - words
-            if base < max(self.next_word[c] for c in chosen):
-                raise CapacityError(f"no room in SRAM for {name} ({len(content)} rows)")
-            for c in chosen:
-                self.top[c] = base
-            shard = Buffer(f"{name}.{len(shards)}", type_, len(part), fixed=True, constant=True,
-                           slices=tuple((c,) for c in chosen), bases=(base,) * len(chosen))
-            self.buffers[shard.name] = shard
-            self.contents[shard.name] = part
-            shards.append(shard)
-        return shards
+        out: list[list[Buffer]] = [[] for _ in chunks]
+        start = 0
+        for places, rows in self._shards(len(chunks[0]), type_, len(chunks), room):
+            for c, chosen in enumerate(places):
+                base = min(self.top[s] for s in chosen) - rows - 1
+                for s in chosen:
+                    self.top[s] = base
+                shard = Buffer(f"{name}{c}.{len(out[c])}", type_, rows, fixed=True, constant=True,
+                               slices=tuple((s,) for s in chosen), bases=(base,) * len(chosen))
+                self.buffers[shard.name] = shard
+                self.contents[shard.name] = chunks[c][start : start + rows]
+                out[c].append(shard)
+            start += rows
+        return out
 
-    def _table_places(self, rows: int, need: int) -> list[tuple[int, ...]]:
-        """Slices for the shards of a table: a corner of the work slices if it is small, else evenly over all weight
-        slices, since a tile needs the same word of every slice of its bank."""
-        g = self.g
-        groups: dict[int, list[int]] = {}
-        for s in range(2 * g.n_side):
-            groups.setdefault(g.slice_x[s], []).append(s)
+    def _shards(self, rows: int, type_: Type, n_chunks: int, room: int
+                ) -> list[tuple[list[tuple[int, ...]], int]]:
+        """(slices of every chunk, rows) of each shard of a table of `rows` rows."""
         work = {s for side in self.work.values() for s in side}
-        inner = [
-            tuple(group[i : i + need])
-            for x, group in groups.items() if abs(x) > 1 and set(group) <= work
-            for i in range(0, len(group) - need + 1, need)
-        ]
-        room = [min(self.top[c] for c in p) - max(self.next_word[c] for c in p) - _WORK_ROOM for p in inner]
-        for count in (1, 2):
-            best = sorted(range(len(inner)), key=lambda i: -room[i])[:count]
-            if all(room[i] > -(-rows // count) for i in best):
-                return [inner[i] for i in best]
-        return [
-            tuple(group[i : i + need])
-            for x, group in groups.items() if not set(group) & work
-            for i in range(0, len(group) - need + 1, need)
-        ]
+        hops: dict[int, list[int]] = {}
+        for s in range(2 * self.g.n_side):
+            hops.setdefault(self.g.slice_x[s], []).append(s)
+        need = type_.n_streams
+        places = [tuple(group[i : i + need]) for group in hops.values() for i in range(0, len(group) - need + 1, need)]
+
+        def free(place: tuple[int, ...]) -> int:
+            return min(self.top[s] for s in place) - max(self.next_word[s] for s in place) - 1
+
+        inner = sorted((p for p in places if set(p) <= work and abs(self.g.slice_x[p[0]]) > 1), key=free, reverse=True)
+        outer = [p for p in places if not set(p) & work]
+        plan: list[tuple[list[tuple[int, ...]], int]] = []
+        left = rows
+        for pool, kept, share in ((inner, room, rows), (outer, 0, -(-rows * n_chunks // len(outer)))):
+            for i in range(0, len(pool) - n_chunks + 1, n_chunks):
+                group = pool[i : i + n_chunks]
+                take = min(left, max(share, _LEAST_SHARD), min(free(p) for p in group) - kept)
+                if take > 0:
+                    plan.append((group, take))
+                    left -= take
+        if left:
+            raise CapacityError(f"no room in SRAM for a table of {rows} rows: {left} rows left over")
+        return plan
 
     # ------------------------------------------------------------------------------------------------------ tiles
     def columns(self, side: int, type_: Type, words: int, what: str) -> tuple[tuple[int, ...], int]:
@@ -239,20 +249,24 @@ def new_image(g: Geometry) -> Image:
 def store(memory: Memory, buffer: Buffer, rows: NDArray[np.generic], first: int = 0) -> None:
     """Write rows [n, 320] of the buffer's type into memory."""
     raw = to_bytes(rows, buffer.type)
-    for byte in range(buffer.type.n_streams):
-        for r in range(len(rows)):
-            s, word = buffer.location(byte, first + r)
-            memory.data[s, word] = raw[r, byte]
+    for byte, (slices, base) in enumerate(zip(buffer.slices, buffer.bases, strict=True)):
+        if len(slices) == 1:  # one run of words, without index arrays
+            memory.data[slices[0], base + first : base + first + len(rows)] = raw[:, byte]
+            continue
+        word, nth = divmod(np.arange(first, first + len(rows)), len(slices))
+        memory.data[np.array(slices)[nth], base + word] = raw[:, byte]
 
 
 def fetch(memory: Memory, buffer: Buffer) -> NDArray[np.generic]:
     """Read a buffer back as [rows, 320] of its type."""
-    raw = np.zeros((buffer.rows, buffer.type.n_streams, memory.data.shape[2]), np.uint8)
-    for byte in range(buffer.type.n_streams):
-        for r in range(buffer.rows):
-            s, word = buffer.location(byte, r)
-            raw[r, byte] = memory.data[s, word]
-    return np.ascontiguousarray(raw.transpose(0, 2, 1)).view(_NUMPY[buffer.type])[..., 0]
+    raw = np.zeros((buffer.rows, memory.data.shape[2], buffer.type.n_streams), np.uint8)
+    for byte, (slices, base) in enumerate(zip(buffer.slices, buffer.bases, strict=True)):
+        if len(slices) == 1:
+            raw[:, :, byte] = memory.data[slices[0], base : base + buffer.rows]
+            continue
+        word, nth = divmod(np.arange(buffer.rows), len(slices))
+        raw[:, :, byte] = memory.data[np.array(slices)[nth], base + word]
+    return raw.view(_NUMPY[buffer.type])[..., 0]
 
 
 _NUMPY = {

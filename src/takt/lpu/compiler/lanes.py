@@ -79,7 +79,6 @@ def rope_rows(shape: ModelShape, lanes: int, positions: NDArray[np.int64], frequ
     cos, sin = np.repeat(np.cos(angle), 2, axis=1), np.repeat(np.sin(angle), 2, axis=1)
     sin[:, 0::2] *= -1
     out = np.zeros((2, len(positions), lanes), np.float32)
-    for slot in range(lanes // hd):
-        out[0, :, slot * hd : (slot + 1) * hd] = cos
-        out[1, :, slot * hd : (slot + 1) * hd] = sin
+    slots = lanes // hd
+    out[:, :, : slots * hd] = np.tile(np.stack([cos, sin]), slots)
     return out[0], out[1]

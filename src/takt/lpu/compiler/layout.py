@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +17,8 @@ F32, F16, I8, U8 = Type.F32, Type.F16, Type.I8, Type.U8
 
 MAX_CHUNK = 64
 """Most prompt positions one program takes; fewer if all heads of a key vector would not fit the accumulators."""
+
+_ROOM_PER_ROW = 24  # words of a work slice that tables leave free for each position worked on together
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class Layout:
     scale: dict[str, list[Buffer]] = field(default_factory=dict)  # i8 weights: what an accumulator step is worth
     bounds: dict[str, float] = field(default_factory=dict)  # i8 weights: largest activation of each matrix
     embed: list[list[Buffer]] = field(default_factory=list)  # [chunk][shard]
+    embed_scale: np.ndarray | None = None  # i8 weights: what a step of each row is worth
     position: list[list[Buffer]] = field(default_factory=list)
     tables: dict[str, Buffer] = field(default_factory=dict)
     k_cache: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # layer, key vector
@@ -152,30 +154,32 @@ def _caches(out: Layout, layer: int) -> None:
 
 
 def _embedding(out: Layout, model: Model) -> None:
-    shape = out.shape
-
-    def laid(tensor: str, rows: int) -> list[np.ndarray]:
-        table = model.tensor(tensor)[:rows]
-        chunks = []
-        for dims in out.hidden:
-            content = np.zeros((len(table), len(dims)), np.float16)
-            content[:, dims >= 0] = table[:, dims[dims >= 0]].clip(-65504, 65504)
-            chunks.append(content)
-        return chunks
-
-    for c, content in enumerate(laid("embed.weight", shape.vocab_size)):
-        out.embed.append(out.image.table(f"embed{c}", F16, content))
+    """Look-up tables of tokens (i8 with a scale a row that the host writes, if weights are i8) and positions (f16)."""
+    shape, room = out.shape, _ROOM_PER_ROW * out.chunk
+    table = model.tensor("embed.weight")
+    if out.weights is I8:
+        out.embed_scale = (np.abs(table).max(axis=1) / 127).astype(np.float32)
+        table = np.rint(table / np.where(out.embed_scale > 0, out.embed_scale, 1)[:, None]).astype(np.int8)
+        out.inputs["token_scale"] = out.image.buffer("token_scale", F32, out.chunk, side=1, hop=1)
+    out.embed = out.image.tables("embed", out.weights, _laid(out, table, out.weights), room)
     for i in range(len(out.embed[0])):
-        out.inputs[f"token{i}"] = out.image.buffer(f"token{i}", F16, out.chunk, hop=1)
+        out.inputs[f"token{i}"] = out.image.buffer(f"token{i}", F16, out.chunk, side=0, hop=1)
     if shape.position == "learned":
-        rows = min(shape.max_context, out.context)
-        types = model.tensor("token_type.weight")[0] if shape.n_token_types else 0
-        for c, content in enumerate(laid("position.weight", rows)):
-            if shape.n_token_types:  # every token is of type 0: its row joins the position's
-                dims = out.hidden[c]
-                exact = model.tensor("position.weight")[:rows][:, dims[dims >= 0]] + types[dims[dims >= 0]]
-                content[:, dims >= 0] = exact
-            out.position.append(out.image.table(f"position{c}", F16, content))
+        positions = model.tensor("position.weight")[: out.context]
+        if shape.n_token_types:  # every token is of type 0: its row joins the position's
+            positions = positions + model.tensor("token_type.weight")[0]
+        out.position = out.image.tables("position", F16, _laid(out, positions, F16), room)
+
+
+def _laid(out: Layout, table: np.ndarray, type_: Type) -> list[np.ndarray]:
+    """Rows of a table on lanes, by hidden chunk."""
+    chunks = []
+    for dims in out.hidden:
+        content = np.zeros((len(table), len(dims)), np.int8 if type_ is I8 else np.float16)
+        rows = table[:, dims[dims >= 0]]
+        content[:, dims >= 0] = rows if type_ is I8 else rows.clip(-65504, 65504)
+        chunks.append(content)
+    return chunks
 
 
 def _matrices(out: Layout, model: Model) -> None:
@@ -192,15 +196,14 @@ def _matrices(out: Layout, model: Model) -> None:
         image.add_matrix(matrix, out.weights)
         if i8:
             step = matrix.scales(matrix.folded(model)) * np.float32(out.bounds[matrix.key] / matrix.levels)
-            out.scale[matrix.key] = _rows(out, f"{matrix.key}.scale", lanes_of(matrix.out, step))
+            out.scale[matrix.key] = _rows(out, f"{matrix.key}.scale", lanes_of(matrix.out, step), 0)
         bias = matrix.folded_bias(model) if matrix.bias else None
         if bias is not None:
-            rows, apart = lanes_of(matrix.out, bias), out.scale.get(matrix.key, ())
-            out.bias[matrix.key] = _rows(out, f"{matrix.key}.bias", rows, apart)
+            rows = lanes_of(matrix.out, bias)
+            out.bias[matrix.key] = _rows(out, f"{matrix.key}.bias", rows, 1)
             if part in ("q", "k") and out.shape.position == "rope":
                 swapped = rows.reshape(-1, out.lanes // 2, 2)[..., ::-1].reshape(-1, out.lanes)
-                apart = out.bias[matrix.key]
-                out.bias[matrix.key + ".swapped"] = _rows(out, f"{matrix.key}.bias_swapped", swapped, apart)
+                out.bias[matrix.key + ".swapped"] = _rows(out, f"{matrix.key}.bias_swapped", swapped, 0)
 
 
 def _norms(out: Layout, model: Model) -> None:
@@ -211,13 +214,8 @@ def _norms(out: Layout, model: Model) -> None:
     for name in names:
         for part in ("weight", "bias"):
             values = lanes_of(out.hidden, model.tensor(f"{name}.{part}"))
-            apart = out.bias.get(f"{name}.weight", [])
-            out.bias[f"{name}.{part}"] = _rows(out, f"{name}.{part}", values, apart, F16)
+            out.bias[f"{name}.{part}"] = _rows(out, f"{name}.{part}", values, int(part == "bias"), F16)
 
 
-def _rows(out: Layout, name: str, rows: np.ndarray, apart: Sequence[Buffer] = (), type_: Type = F32
-          ) -> list[Buffer]:
-    return [
-        out.image.buffer(f"{name}{c}", type_, 1, content=rows[c : c + 1], apart=tuple(apart[c : c + 1]))
-        for c in range(len(rows))
-    ]
+def _rows(out: Layout, name: str, rows: np.ndarray, side: int, type_: Type = F32) -> list[Buffer]:
+    return [out.image.constant_row(f"{name}{c}", type_, side, rows[c : c + 1]) for c in range(len(rows))]

@@ -33,11 +33,17 @@ class _Step(Builder):
         l, out = self.l, Hidden()
         for c in range(len(l.hidden)):
             values: list[Source] = [FromGather(t, l.inputs[f"token{i}"]) for i, t in enumerate(l.embed[c])]
+            n_tokens = len(values)
             values += positions[c : c + 1]
             partial: Buffer | None = None
             for i, value in enumerate(values):
                 task = self.task("embed")
-                node = task.op("mov", value) if partial is None else task.op("add", value, FromBuffer(partial))
+                if i < n_tokens and l.weights is I8:
+                    node = task.op("mul", task.op("itof", value), FromBuffer(l.inputs["token_scale"]))
+                else:
+                    node = _node(task, value)
+                if partial is not None:
+                    node = task.op("add", node, FromBuffer(partial))
                 if i == len(values) - 1:
                     self.finish_hidden(task, node, c, out)
                 else:

@@ -756,6 +756,7 @@ def inputs_of(task: Task) -> list[Buffer]:
                 out[id(source.buffer)] = source.buffer
             elif isinstance(source, FromGather):
                 out[id(source.maps)] = source.maps
+                out[id(source.table)] = source.table
     if task.sxm is not None:
         for buffer in (task.sxm.source, task.sxm.maps, task.sxm.mask):
             if buffer is not None:

@@ -12,7 +12,6 @@ typedef __m512d NAME(Vec);
 #define STORE(p, v) _mm512_storeu_pd(p, v)
 #define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define ZERO() _mm512_setzero_pd()
-#define TOTAL(v) _mm512_reduce_add_pd(v)
 #if defined(TAKT_VBMI)
 /* An f16 pattern, its magnitude shifted to the top of a double's mantissa and its sign to the sign, is that f16 times
    2⁻¹⁰⁰⁸, subnormals included: three cheap instructions instead of two conversions. Activations carry X_SCALE. */
@@ -92,13 +91,37 @@ static inline void NAME(weights)(NAME(Vec) *w, const byte *low, const byte *high
 #define SUM_SCALE 1
 #endif
 
-/* Four columns times one activation vector. */
-static TARGET void NAME(four_by_one)(const Group *group, const Job *job, double *sums) {
-    NAME(Vec) total[4] = {ZERO(), ZERO(), ZERO(), ZERO()};
+#ifdef TAKT_AVX512
+/* Eight columns at a time, their sums in one vector; of the activations as many as leave registers for the rest. */
+#define COLS 8
+#define AT_ONCE 3
+static inline __attribute__((always_inline)) TARGET __m512d NAME(totals)(const __m512d *v) {
+    __m512d pair[4], four[2];
+    for (int i = 0; i < 4; i++)
+        pair[i] = _mm512_add_pd(_mm512_unpacklo_pd(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_pd(v[2 * i], v[2 * i + 1]));
+    for (int i = 0; i < 2; i++)
+        four[i] = _mm512_add_pd(_mm512_shuffle_f64x2(pair[2 * i], pair[2 * i + 1], 0x88),
+                                _mm512_shuffle_f64x2(pair[2 * i], pair[2 * i + 1], 0xdd));
+    return _mm512_add_pd(_mm512_shuffle_f64x2(four[0], four[1], 0x88), _mm512_shuffle_f64x2(four[0], four[1], 0xdd));
+}
+#define TOTALS(sums, v) _mm512_storeu_pd(sums, NAME(totals)(v))
+#else
+#define COLS 4
+#define AT_ONCE 4
+#define TOTALS(sums, v)                                                                            \
+    do {                                                                                           \
+        for (int t_ = 0; t_ < COLS; t_++) (sums)[t_] = TOTAL((v)[t_]);                             \
+    } while (0)
+#endif
+
+/* COLS columns times one activation vector. */
+static TARGET void NAME(some_by_one)(const Group *group, const Job *job, double *sums) {
+    NAME(Vec) total[COLS];
+    for (int c = 0; c < COLS; c++) total[c] = ZERO();
     for (int b = 0; b < job->n_blocks; b++) {
         const double *x = job->x + b * BLOCK;
         int lane = job->blocks[b];
-        for (int c = 0; c < 4; c++) {
+        for (int c = 0; c < COLS; c++) {
             NAME(Vec) w[PER_BLOCK];
             __builtin_prefetch(group->next_low[c] + lane);
             __builtin_prefetch(group->next_high[c] + lane);
@@ -106,36 +129,35 @@ static TARGET void NAME(four_by_one)(const Group *group, const Job *job, double 
             for (int i = 0; i < PER_BLOCK; i++) total[c] = FMA(w[i], LOAD(x + WIDTH * i), total[c]);
         }
     }
-    for (int c = 0; c < 4; c++) sums[c] = TOTAL(total[c]);
+    TOTALS(sums, total);
 }
 
-/* Four columns, already doubles, times `rows` (1 to 4) activation vectors; x and w rows are `LANES` apart. */
+/* COLS columns, already doubles, times `rows` (1 to AT_ONCE) activation vectors; x and w rows are `LANES` apart. */
 static inline __attribute__((always_inline)) TARGET void
 NAME(tile)(const double *w, const double *x, int length, int rows, double *sums) {
-    NAME(Vec) total[4][4];
+    NAME(Vec) total[AT_ONCE][COLS];
     for (int r = 0; r < rows; r++)
-        for (int c = 0; c < 4; c++) total[r][c] = ZERO();
+        for (int c = 0; c < COLS; c++) total[r][c] = ZERO();
     for (int k = 0; k < length; k += WIDTH) {
-        NAME(Vec) v[4];
-        for (int c = 0; c < 4; c++) v[c] = LOAD(w + c * LANES + k);
-        for (int r = 0; r < rows; r++) {
-            NAME(Vec) a = LOAD(x + r * LANES + k);
-            for (int c = 0; c < 4; c++) total[r][c] = FMA(a, v[c], total[r][c]);
+        NAME(Vec) a[AT_ONCE];
+        for (int r = 0; r < rows; r++) a[r] = LOAD(x + r * LANES + k);
+        for (int c = 0; c < COLS; c++) {
+            NAME(Vec) v = LOAD(w + c * LANES + k);
+            for (int r = 0; r < rows; r++) total[r][c] = FMA(a[r], v, total[r][c]);
         }
     }
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < 4; c++) sums[4 * r + c] = TOTAL(total[r][c]);
+    for (int r = 0; r < rows; r++) TOTALS(sums + COLS * r, total[r]);
 }
 
-/* Four columns times all activation vectors of the job; sums[4·row + column]. */
-static TARGET void NAME(four)(const Group *group, const Job *job, double *sums) {
-    double w[4 * LANES];
+/* COLS columns times all activation vectors of the job; sums[COLS · row + column]. */
+static TARGET void NAME(some)(const Group *group, const Job *job, double *sums) {
+    double w[COLS * LANES];
     int length = job->n_blocks * BLOCK, row = 0;
     if (job->rows == 1) {
-        NAME(four_by_one)(group, job, sums);
+        NAME(some_by_one)(group, job, sums);
         return;
     }
-    for (int c = 0; c < 4; c++)
+    for (int c = 0; c < COLS; c++)
         for (int b = 0; b < job->n_blocks; b++) {
             NAME(Vec) v[PER_BLOCK];
             int lane = job->blocks[b];
@@ -144,37 +166,97 @@ static TARGET void NAME(four)(const Group *group, const Job *job, double *sums) 
             WEIGHTS(v, group->low[c] + lane, group->high[c] + lane);
             for (int i = 0; i < PER_BLOCK; i++) STORE(w + c * LANES + b * BLOCK + WIDTH * i, v[i]);
         }
-    for (; row + 4 <= job->rows; row += 4) NAME(tile)(w, job->x + row * LANES, length, 4, sums + 4 * row);
+    for (; row + AT_ONCE <= job->rows; row += AT_ONCE)
+        NAME(tile)(w, job->x + row * LANES, length, AT_ONCE, sums + COLS * row);
     if (row + 2 <= job->rows) {
-        NAME(tile)(w, job->x + row * LANES, length, 2, sums + 4 * row);
+        NAME(tile)(w, job->x + row * LANES, length, 2, sums + COLS * row);
         row += 2;
     }
-    if (row < job->rows) NAME(tile)(w, job->x + row * LANES, length, 1, sums + 4 * row);
+    if (row < job->rows) NAME(tile)(w, job->x + row * LANES, length, 1, sums + COLS * row);
+}
+
+/* Round the sums of up to COLS columns and one row to their places in `out`. */
+static inline __attribute__((always_inline)) TARGET void
+NAME(settle)(const Job *job, const Column *columns, int n, int row, const double *bounds, const double *sums,
+             int depth, uint32_t *out) {
+    unsigned certain = 0;
+    uint32_t value[COLS];
+#ifdef TAKT_AVX512
+    __m512d sum = _mm512_mul_pd(_mm512_loadu_pd(sums), _mm512_set1_pd(SUM_SCALE));
+    __m512d error = _mm512_mul_pd(_mm512_set1_pd(depth * 0x1p-53 * job->magnitude[row]), _mm512_loadu_pd(bounds));
+    __m256 below = _mm512_cvtpd_ps(_mm512_sub_pd(sum, error)), above = _mm512_cvtpd_ps(_mm512_add_pd(sum, error));
+    certain = _mm256_cmp_ps_mask(below, above, _CMP_EQ_OQ); /* never where something is inf or NaN: the error is */
+    _mm256_storeu_ps((float *)value, above);
+#endif
+    for (int c = 0; c < n; c++)
+        out[columns[c].n] = certain >> c & 1
+                                ? value[c]
+                                : rounded(job, columns + c, row, bounds[c], sums[c] * SUM_SCALE, depth);
 }
 
 static TARGET void NAME(columns_f16)(const Job *job, int first, int end, uint32_t *out) {
-    double sums[4 * MAX_ROWS];
+    double sums[COLS * MAX_ROWS];
     int depth = job->n_blocks * PER_BLOCK + WIDTH + 8;
-    for (int i = first; i < end; i += 4) {
+    for (int i = first; i < end; i += COLS) {
         Group group;
-        double bounds[4];
-        for (int c = 0; c < 4; c++) {
+        double bounds[COLS];
+        for (int c = 0; c < COLS; c++) {
             const Column *column = job->columns + (i + c < end ? i + c : end - 1);
-            const Column *next = job->columns + (i + c + 4 < job->n_columns ? i + c + 4 : job->n_columns - 1);
+            const Column *next = job->columns + (i + c + COLS < job->n_columns ? i + c + COLS : job->n_columns - 1);
             group.low[c] = (const byte *)column->low, group.high[c] = (const byte *)column->high;
             group.next_low[c] = (const byte *)next->low, group.next_high[c] = (const byte *)next->high;
-            bounds[c] = bound_of(column);
+            bounds[c] = column->top != UNKNOWN ? column->bound : bound_of(column);
         }
-        NAME(four)(&group, job, sums);
-        for (int c = 0; c < 4 && i + c < end; c++)
-            for (int row = 0; row < job->rows; row++) {
-                const Column *column = job->columns + i + c;
-                out[row * LANES + column->n] = rounded(job, column, row, bounds[c], sums[4 * row + c] * SUM_SCALE, depth);
-            }
+        NAME(some)(&group, job, sums);
+        for (int row = 0; row < job->rows; row++)
+            NAME(settle)(job, job->columns + i, end - i < COLS ? end - i : COLS, row, bounds, sums + COLS * row, depth,
+                         out + row * LANES);
     }
 }
 
-#ifndef TAKT_VBMI
+#ifdef TAKT_VBMI
+/* i8, with the instruction that sums products of unsigned and signed bytes by fours: activations come with 128 added,
+   and 128 times the column is taken off again. Only the blocks of 64 lanes listed in `blocks8` are multiplied. */
+static TARGET void NAME(columns_i8)(const Job *job, int first, int end, uint32_t *out) {
+    const __m512i offset = _mm512_set1_epi8((char)128);
+    for (int i = first; i < end; i += 4) {
+        const Column *column[4], *next[4];
+        __m512i excess[4], total[4];
+        for (int c = 0; c < 4; c++) {
+            column[c] = job->columns + (i + c < end ? i + c : end - 1);
+            next[c] = job->columns + (i + c + 8 < job->n_columns ? i + c + 8 : job->n_columns - 1);
+            excess[c] = _mm512_setzero_si512();
+            for (int b = 0; b < job->n_blocks8; b++) {
+                int lane = job->blocks8[b];
+                __builtin_prefetch((const byte *)next[c]->low + lane);
+                excess[c] = _mm512_dpbusd_epi32(excess[c], offset,
+                                                _mm512_loadu_si512((const byte *)column[c]->low + lane));
+            }
+        }
+        for (int row = 0; row < job->rows; row++) {
+            for (int c = 0; c < 4; c++) total[c] = _mm512_setzero_si512();
+            for (int b = 0; b < job->n_blocks8; b++) {
+                int lane = job->blocks8[b];
+                __m512i x = _mm512_loadu_si512(job->unsigned8 + row * LANES + lane);
+                for (int c = 0; c < 4; c++)
+                    total[c] = _mm512_dpbusd_epi32(total[c], x,
+                                                   _mm512_loadu_si512((const byte *)column[c]->low + lane));
+            }
+            for (int c = 0; c < 4; c++) total[c] = _mm512_sub_epi32(total[c], excess[c]);
+            __m512i two = _mm512_add_epi32(_mm512_unpacklo_epi32(total[0], total[1]),
+                                           _mm512_unpackhi_epi32(total[0], total[1]));
+            __m512i last = _mm512_add_epi32(_mm512_unpacklo_epi32(total[2], total[3]),
+                                            _mm512_unpackhi_epi32(total[2], total[3]));
+            __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(two, last), _mm512_unpackhi_epi64(two, last));
+            __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+            uint32_t sums[4];
+            _mm_storeu_si128((__m128i *)sums,
+                             _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
+            for (int c = 0; c < 4 && i + c < end; c++) out[row * LANES + column[c]->n] = sums[c];
+        }
+    }
+}
+#else
 /* i8: sums of products in i32, any order is exact. */
 INLINE int32_t NAME(dot_i8)(const byte *restrict w, const int16_t *restrict x) {
     int32_t sum = 0;
@@ -200,4 +282,7 @@ static TARGET void NAME(columns_i8)(const Job *job, int first, int end, uint32_t
 #undef TOTAL
 #undef WEIGHTS
 #undef PER_BLOCK
+#undef COLS
+#undef AT_ONCE
+#undef TOTALS
 #undef SUM_SCALE

@@ -72,15 +72,29 @@ static int run_tape(Tape *tape) {
     return run_plain(tape);
 }
 
-/* Contents of columns that never change: the largest high byte of each, and whether it is zero throughout. */
-static void measure_columns(Column *columns, int64_t n, int is_f16) {
+INLINE int all_alike(const byte *x) {
+    byte differences = 0;
+    EACH_LANE differences |= x[l] ^ x[0];
+    return !differences;
+}
+
+/* Contents of columns that never change: the largest high byte of each, a bound of its weights, and whether it is zero
+   throughout. Columns that hold one and the same weight everywhere get one address, so that they are seen to be equal.
+   `first_of`: room for 65,536 indices, all zero. */
+static void measure_columns(Column *columns, int64_t n, int is_f16, uint32_t *first_of) {
     for (int64_t i = 0; i < n; i++) {
         const byte *low = (const byte *)columns[i].low, *high = (const byte *)columns[i].high;
         byte any = 0;
         EACH_LANE any |= low[l];
-        columns[i].top = is_f16 ? top_of(high) : 0;
         if (is_f16) EACH_LANE any |= high[l] & 0x7f;
-        columns[i].spare[0] = any == 0;
+        columns[i].top = is_f16 ? top_of(high) : 0;
+        columns[i].bound = is_f16 ? (float)bound_of(columns + i) : 0;
+        columns[i].kind = any == 0 ? ALL_ZERO : ORDINARY;
+        if (!any || !all_alike(low) || (is_f16 && !all_alike(high))) continue;
+        uint32_t *first = first_of + (is_f16 ? low[0] | high[0] << 8 : low[0]);
+        if (!*first) *first = (uint32_t)i + 1;
+        columns[i].low = columns[*first - 1].low;
+        if (is_f16) columns[i].high = columns[*first - 1].high;
     }
 }
 
@@ -118,7 +132,7 @@ done:
     return PyErr_Occurred() ? NULL : Py_BuildValue("iL", fault, (long long)tape.fault_at);
 }
 
-PyDoc_STRVAR(measure_doc, "measure(columns, is_f16)\n\nFill in `top`, and 1 in the next byte for an all-zero column.");
+PyDoc_STRVAR(measure_doc, "measure(columns, is_f16)\n\nFill in `top`, `bound` and `zero`; columns of one weight throughout get one address.");
 
 static PyObject *py_measure(PyObject *self, PyObject *arguments) {
     PyObject *object;
@@ -126,8 +140,11 @@ static PyObject *py_measure(PyObject *self, PyObject *arguments) {
     int is_f16;
     (void)self;
     if (!PyArg_ParseTuple(arguments, "Oi", &object, &is_f16) || get_buffer(object, &view, 1)) return NULL;
-    measure_columns(view.buf, view.len / (Py_ssize_t)sizeof(Column), is_f16);
+    uint32_t *first_of = PyMem_Calloc(1 << 16, sizeof(uint32_t));
+    if (first_of) measure_columns(view.buf, view.len / (Py_ssize_t)sizeof(Column), is_f16, first_of);
+    PyMem_Free(first_of);
     PyBuffer_Release(&view);
+    if (!first_of) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 

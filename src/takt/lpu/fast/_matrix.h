@@ -1,8 +1,10 @@
 /* The MXM: tiles times activations, to the bit of docs/numerics.md.
 
    f16: a sum of exact products, computed in doubles, is off by at most d · 2⁻⁵³ · Σ|x| · max|w| if no product takes part in
-   more than d additions. When both ends of that interval round to the same f32, so does the exact sum, rounding being monotone; otherwise the sum is done
-   again in 128-bit fixed point (products are multiples of 2⁻⁴⁸, the sum stays below 2⁴¹). The result therefore depends
+   more than d additions. When both ends of that interval round to the same f32, so does the exact sum,
+   rounding being monotone. Otherwise, often a tie, the sum may still be exact because all products are multiples of a
+   unit that is large enough; else it is done again in 128-bit fixed point (products are multiples of 2⁻⁴⁸, the sum stays
+   below 2⁴¹). The result therefore depends
    neither on the order of additions nor on the processor nor on the number of threads. */
 #ifndef TAKT_MATRIX_H
 #define TAKT_MATRIX_H
@@ -21,17 +23,20 @@
 #define WORTH_SHARING 640 /* column blocks, some microseconds */
 
 typedef struct {
-    const byte *low[4], *high[4], *next_low[4], *next_high[4];
+    const byte *low[8], *high[8], *next_low[8], *next_high[8];
 } Group;
 
 typedef struct {
-    const Column *columns;
-    int n_columns, rows, n_blocks;
+    const Column *columns; /* without copies */
+    int n_columns, n_copies, rows, n_blocks;
     int blocks[N_BLOCKS];       /* first lane of each block that has a non-zero activation */
     double x[MAX_ROWS * LANES]; /* blocks packed together */
+    int n_blocks8, blocks8[LANES / 64]; /* i8: the same in blocks of 64 */
     int16_t x8[MAX_ROWS * LANES];
+    byte unsigned8[MAX_ROWS * LANES]; /* x8 + 128 */
     double magnitude[MAX_ROWS]; /* Σ|x| of each row */
     byte spoiled[MAX_ROWS];     /* an activation is inf or NaN */
+    byte least[MAX_ROWS];       /* least exponent field of an activation that is not zero */
     byte lit[MAX_ROWS][LANES];  /* 255 where an activation is not zero */
     const uint64_t *activations;
 } Job;
@@ -65,7 +70,7 @@ INLINE byte top_of(const byte *high) {
 
 /* An upper bound of |w| over a column: 0 if it is all zero, infinity if there is an inf or NaN. */
 INLINE double bound_of(const Column *column) {
-    byte top = column->top != UNKNOWN ? column->top : top_of((const byte *)column->high);
+    byte top = top_of((const byte *)column->high);
     if (top >= 0x7c) return INFINITY;
     if (top > 0) return (double)from_f16((uint32_t)top << 8 | 0xff);
     const byte *low = (const byte *)column->low;
@@ -74,24 +79,35 @@ INLINE double bound_of(const Column *column) {
     return any * 0x1p-24; /* no byte is above the union of all bits */
 }
 
-/* Whether any weight and activation of one lane are both not zero. Often a sum of zero has no such lane: heads that
-   share a plane use different lanes. */
-INLINE int overlap(const Column *column, const byte *lit) {
+/* The least exponent field among a column's weights that meet a lit activation; 31 if there are none. A finite f16 with
+   exponent field e is a multiple of 2^(max(e, 1) − 25). */
+INLINE int least_exponent(const byte *low, const byte *high, const byte *lit) {
+    byte least = 31;
+    EACH_LANE {
+        byte exponent = high[l] >> 2 & 31;
+        byte counts = (low[l] | (high[l] & 0x7f)) & lit[l] ? 255 : 0;
+        exponent = exponent | (byte)~counts;
+        least = exponent < least ? exponent : least;
+    }
+    return least > 1 ? least : 1;
+}
+
+/* Round a sum that its error bound leaves in doubt. `most`: a bound of the sum of the products' magnitudes. */
+static __attribute__((noinline)) uint32_t settled(const Job *job, const Column *column, int row, double most, double sum) {
+    if (job->spoiled[row] || !(most < INFINITY)) return NAN_F32;
     const byte *low = (const byte *)column->low, *high = (const byte *)column->high;
-    byte any = 0;
-    EACH_LANE any |= (low[l] | (high[l] & 0x7f)) & lit[l];
-    return any != 0;
+    int unit = least_exponent(low, high, job->lit[row]) + job->least[row] - 50;
+    /* No partial sum has more than 53 bits above the unit of all products: then no addition ever rounded. */
+    if (most < ldexp(0x1p52, unit)) return bits((float)sum);
+    const uint64_t *x = job->activations + 2 * row;
+    return bits(exact_sum(column, (const byte *)x[0], (const byte *)x[1]));
 }
 
 /* `depth`: how many additions any product went through, and some more for the two below. */
 INLINE uint32_t rounded(const Job *job, const Column *column, int row, double bound, double sum, int depth) {
-    if (job->spoiled[row] || bound == INFINITY) return NAN_F32;
-    double error = depth * 0x1p-53 * job->magnitude[row] * bound;
+    double most = job->magnitude[row] * bound, error = depth * 0x1p-53 * most;
     float below = (float)(sum - error), above = (float)(sum + error);
-    if (below == above) return bits(above);
-    if (sum == 0 && !overlap(column, job->lit[row])) return 0;
-    const uint64_t *x = job->activations + 2 * row;
-    return bits(exact_sum(column, (const byte *)x[0], (const byte *)x[1]));
+    return below == above && error < INFINITY ? bits(above) : settled(job, column, row, most, sum);
 }
 
 typedef void (*ColumnsFn)(const Job *, int, int, uint32_t *);
@@ -121,7 +137,7 @@ typedef void (*ColumnsFn)(const Job *, int, int, uint32_t *);
 #define TOP64(l) TOP8(l), TOP8(l + 1), TOP8(l + 2), TOP8(l + 3), TOP8(l + 4), TOP8(l + 5), TOP8(l + 6), TOP8(l + 7)
 static const byte top_bytes[4][64] = {{TOP64(0)}, {TOP64(8)}, {TOP64(16)}, {TOP64(24)}};
 #define NAME(x) x##_vbmi
-#define TARGET __attribute__((target("avx512vbmi,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#define TARGET __attribute__((target("avx512vbmi,avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 #define TAKT_VBMI
 #include "_dots.h"
 #undef TAKT_VBMI
@@ -134,7 +150,7 @@ static int kernel_level;
 static double x_scale = 1; /* what the kernels want activations times */
 static ColumnsFn columns_f16 = columns_f16_plain, columns_i8 = columns_i8_plain;
 
-/* 0 plain, 1 AVX2, 2 AVX-512, 3 with VBMI: the best that the processor has and that is allowed. */
+/* 0 plain, 1 AVX2, 2 AVX-512, 3 with VBMI and VNNI: the best that the processor has and that is allowed. */
 static int choose_kernels(int at_most) {
     kernel_level = 0, x_scale = 1, columns_f16 = columns_f16_plain, columns_i8 = columns_i8_plain;
 #ifdef TAKT_X86
@@ -144,8 +160,9 @@ static int choose_kernels(int at_most) {
     if (at_most >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         kernel_level = 2, columns_f16 = columns_f16_avx512, columns_i8 = columns_i8_avx512;
-    if (at_most >= 3 && kernel_level == 2 && __builtin_cpu_supports("avx512vbmi"))
-        kernel_level = 3, x_scale = X_SCALE, columns_f16 = columns_f16_vbmi;
+    if (at_most >= 3 && kernel_level == 2 && __builtin_cpu_supports("avx512vbmi") &&
+        __builtin_cpu_supports("avx512vnni"))
+        kernel_level = 3, x_scale = X_SCALE, columns_f16 = columns_f16_vbmi, columns_i8 = columns_i8_vbmi;
 #endif
     (void)at_most;
     return kernel_level;
@@ -186,6 +203,7 @@ INLINE void prepare_f16(Job *job) {
         EACH_LANE spoiled |= (high[l] & 0x7c) == 0x7c;
         EACH_LANE job->lit[r][l] = low[l] | (high[l] & 0x7f) ? 255 : 0;
         job->spoiled[r] = spoiled;
+        job->least[r] = (byte)least_exponent(low, high, job->lit[r]);
         job->magnitude[r] = 0;
     }
     for (int lane = 0; lane < LANES; lane += BLOCK) {
@@ -206,7 +224,8 @@ INLINE void prepare_f16(Job *job) {
 INLINE void prepare(Job *job, const Tape *tape, const Op *op, const uint64_t *args) {
     job->columns = tape->columns + tape->tiles[op->imm];
     job->n_columns = (int)(tape->tiles[op->imm + 1] - tape->tiles[op->imm]);
-    job->rows = op->n, job->activations = args;
+    job->rows = op->n, job->activations = args, job->n_copies = 0;
+    while (job->n_columns && job->columns[job->n_columns - 1].kind == COPY) job->n_columns--, job->n_copies++;
     if (op->code == MATRIX_F16) {
         prepare_f16(job);
         return;
@@ -215,6 +234,14 @@ INLINE void prepare(Job *job, const Tape *tape, const Op *op, const uint64_t *ar
     for (int r = 0; r < job->rows; r++) {
         const byte *x = (const byte *)args[r];
         EACH_LANE job->x8[r * LANES + l] = (int8_t)x[l];
+        EACH_LANE job->unsigned8[r * LANES + l] = x[l] ^ 128;
+    }
+    job->n_blocks8 = 0;
+    for (int lane = 0; lane < LANES; lane += 64) {
+        byte any = 0;
+        for (int r = 0; r < job->rows; r++)
+            for (int l = 0; l < 64; l++) any |= job->unsigned8[r * LANES + lane + l] ^ 128;
+        if (any) job->blocks8[job->n_blocks8++] = lane;
     }
 }
 
@@ -225,7 +252,7 @@ INLINE void matrix(const Tape *tape, const Op *op, const uint64_t *args) {
     Job *job = slot < 0 ? &own : &jobs[slot];
     uint32_t *out = (uint32_t *)op->out;
     prepare(job, tape, op, args);
-    if (job->n_columns < LANES) /* columns that are all zero are not in the tile */
+    if (job->n_columns + job->n_copies < LANES) /* columns that are all zero are not in the tile */
         for (int r = 0; r < job->rows; r++) {
             uint32_t value = is_f16 && job->spoiled[r] ? NAN_F32 : 0;
             EACH_LANE out[r * LANES + l] = value;
@@ -238,6 +265,9 @@ INLINE void matrix(const Tape *tape, const Op *op, const uint64_t *args) {
         run_chunks(slot);
     } else if (is_f16) columns_f16(job, 0, job->n_columns, out);
     else columns_i8(job, 0, job->n_columns, out);
+    for (int r = 0; r < job->rows; r++)
+        for (const Column *copy = job->columns + job->n_columns, *end = copy + job->n_copies; copy < end; copy++)
+            out[r * LANES + copy->n] = out[r * LANES + copy->low];
 }
 
 #endif

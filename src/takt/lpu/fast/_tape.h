@@ -21,15 +21,18 @@ typedef struct {
 } Op;
 
 /* One column of a tile: pointers to its low and high bytes (i8: high unused), place in the result, and the largest
-   high byte without sign, or UNKNOWN. 24 bytes, as codes.COLUMN_DTYPE. */
+   high byte without sign, or UNKNOWN; if known, `bound` is no less than any weight's magnitude. A COPY is equal to an
+   earlier column of the tile, whose place in the result `low` is; copies come last in a tile. 24 bytes, as
+   codes.COLUMN_DTYPE. */
 typedef struct {
     uint64_t low, high;
     uint16_t n;
-    byte top;
-    byte spare[5];
+    byte top, kind;
+    float bound;
 } Column;
 
 #define UNKNOWN 255
+enum { ORDINARY, ALL_ZERO, COPY };
 
 /* Opcodes 20..42 are those of the VXM in the ISA table. */
 enum {

@@ -49,9 +49,10 @@ OP_DTYPE = np.dtype(
     [("code", "<u2"), ("n", "<u2"), ("args", "<u4"), ("out", "<u8"), ("imm", "<u8")]
 )
 COLUMN_DTYPE = np.dtype(
-    [("low", "<u8"), ("high", "<u8"), ("n", "<u2"), ("top", "u1"), ("zero", "u1"), ("spare", "<u4")]
+    [("low", "<u8"), ("high", "<u8"), ("n", "<u2"), ("top", "u1"), ("zero", "u1"), ("bound", "<f4")]
 )
 UNKNOWN_TOP = 255
+COPY = 2  # in place of `zero`: equal to the column whose `n` is in `low`
 
 FAULTS = ("", "address range", "bad permute", "bad operand")
 """Names of the kinds of fault that the kernels find, by number."""

@@ -1,7 +1,7 @@
 """The columns of all tiles as the matrix kernels want them: addresses, order, and what is known of constant ones.
 
 A column whose bytes never change is measured once: its largest weight bounds the error of a sum, and a column of zeros
-is left out. Columns are in order of address, so that a tile is read as long runs of memory.
+is left out. Of equal columns in a tile only the first is computed. Columns are in order of address, so that a tile is read as long runs of memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from takt.lpu.fast import _kernels
-from takt.lpu.fast.codes import COLUMN_DTYPE, LANES, UNKNOWN_TOP
+from takt.lpu.fast.codes import COLUMN_DTYPE, COPY, LANES, UNKNOWN_TOP
 from takt.lpu.fast.tape import Tiles
 
 Ints = NDArray[np.int64]
@@ -36,12 +36,28 @@ def make_columns(
         measured = columns[chosen]
         _kernels.measure(measured, is_f16)
         columns[chosen] = measured
-    tile = np.repeat(np.arange(n_tiles), n_columns)
-    flat = columns.reshape(-1)
-    order = np.lexsort((flat["low"], tile))
-    kept = order[flat["zero"][order] == 0]
-    count = np.bincount(tile[kept], minlength=n_tiles)
-    return flat[kept], np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+    columns = np.take_along_axis(columns, np.argsort(columns["low"], axis=1, kind="stable"), axis=1)
+    _mark_copies(columns)
+    tile, _ = np.nonzero(columns["zero"] != 1)
+    kept = columns[columns["zero"] != 1]
+    kept = kept[np.lexsort((kept["zero"], tile))]  # copies last; stable, so otherwise as they were
+    count = np.bincount(tile, minlength=n_tiles)
+    return kept, np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+
+
+def _mark_copies(columns: NDArray[np.void]) -> None:
+    """Let columns [tiles, in order of address] with the addresses of the one before be copies of the first such.
+
+    A weight buffer keeps columns of earlier tiles in the groups that nobody loads, often the same ones many times.
+    """
+    alike = np.zeros(columns.shape, np.bool_)
+    alike[:, 1:] = columns["zero"][:, 1:] != 1
+    for name in ("low", "high"):
+        alike[:, 1:] &= columns[name][:, 1:] == columns[name][:, :-1]
+    first = np.maximum.accumulate(np.where(alike, 0, np.arange(columns.shape[1])), axis=1)
+    source = np.take_along_axis(columns["n"], first, axis=1)
+    columns["low"][alike] = source[alike]
+    columns["zero"][alike] = COPY
 
 
 def _is_constant(references: Ints, constant: Ints, words: int) -> NDArray[np.bool_]:
