@@ -21,13 +21,28 @@ _LIMIT = 1 << 18
 def place_append(s: "Scheduler", task: Task, work: Append) -> None:
     """Place one append task at the first cycle where it fits."""
     if work.kind == "lane":
-        for k in range(min(16, work.columns)):
+        for k in _pieces(s, work):
             _search(s, task, work, k)
     else:
         _search(s, task, work, 0)
     for buffer in (work.source, work.maps, work.mask):
         if buffer is not None:
             s.release(buffer)
+
+
+def _pieces(s: "Scheduler", work: Append) -> list[int]:
+    """First columns of the pieces of a tile: a slice cannot be read and written in the same cycle, so a piece ends
+    before its first word comes back."""
+    starts = []
+    for k in range(min(16, work.columns)):
+        starts += range(k, work.columns, 16 * _back(s, work, k))
+    return starts
+
+
+def _back(s: "Scheduler", work: Append, column: int) -> int:
+    """Cycles from the read of a word of the tile to its write, at least 1."""
+    x = max(abs(s.g.slice_x[slices[column % 16]]) for slices in work.target.slices)
+    return max(1, s.g.read + 2 * (s.g.x_sxm - x) + s.g.select)
 
 
 def _search(s: "Scheduler", task: Task, work: Append, k: int) -> None:
@@ -128,11 +143,11 @@ def _rotate(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
 
 
 def _lane(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
-    """Columns k, k + 16, … of a transposed tile: lane ← source rotated by −column, where mask is set."""
+    """A piece, columns k, k + 16, …, of a transposed tile: lane ← source rotated by −column, where mask is set."""
     g, cache = s.g, work.target
     side = g.side_of(cache.slices[0][0])
     letter = "e" if side == EAST else "w"
-    rows = (work.columns - k + 15) // 16
+    rows = min((work.columns - k + 15) // 16, _back(s, work, k))
     inward = 1 if side == EAST else 0
     assert work.mask is not None
     unit = next(
@@ -147,8 +162,9 @@ def _lane(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
     mask = _outward(s, undo, work.mask, 0, side, later - g.x_sxm, rows, 0)
     if not mask:
         return False
-    slices = (cache.slices[0][k], cache.slices[1][k])
-    old = Buffer(cache.name, cache.type, rows=rows, slices=tuple((c,) for c in slices), bases=cache.bases)
+    slices = (cache.slices[0][k % 16], cache.slices[1][k % 16])
+    bases = tuple(base + k // 16 for base in cache.bases)
+    old = Buffer(cache.name, cache.type, rows=rows, slices=tuple((c,) for c in slices), bases=bases)
     previous = _outward(s, undo, old, 0, side, later - g.x_sxm, rows, 1)
     if not previous:
         return False
@@ -161,7 +177,7 @@ def _lane(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
     s.emit(later, g.queue[f"sxm.select.{letter}{unit}"], "select", count=rows, a=stream_ref(shifted, inward),
            b=previous[0], c=mask[0], d=stream_ref(result, inward), imm=2)
     refs = [stream_ref(result + i, inward) for i in range(2)]
-    return _write_back(s, undo, slices, cache.bases, refs, later + g.select, rows) is not None
+    return _write_back(s, undo, slices, bases, refs, later + g.select, rows) is not None
 
 
 def _scatter(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:

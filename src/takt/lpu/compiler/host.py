@@ -22,7 +22,7 @@ def write_step(layout: Layout, memory: Memory, token: int, position: int) -> Non
     block, lane = divmod(position, lanes)
     _lookup(layout, memory, np.array([token]))
     if layout.position:
-        _address(memory, inputs["position"], np.array([position]), lanes)
+        _address(memory, inputs["position"], np.array([position]))
     if "rope_cos" in inputs:
         cos, sin = rope_rows(layout.shape, lanes, np.array([position]), rope_frequencies(layout.shape))
         store(memory, inputs["rope_cos"], cos)
@@ -35,15 +35,17 @@ def write_step(layout: Layout, memory: Memory, token: int, position: int) -> Non
     spare = layout.n_blocks * lanes // 16
     rows = np.full(16, spare)
     rows[position % 16] = position // 16
-    _address(memory, inputs["cache_row"], rows, lanes)
+    _address(memory, inputs["cache_row"], rows)
     where = np.arange(layout.n_blocks * lanes).reshape(layout.n_blocks, lanes)
     for window in {w or 0 for w in layout.shape.windows}:
         seen = (where < position) & ((where > position - window) if window else True)
         store(memory, inputs[f"mask{window}"], seen.astype(np.uint8))
 
 
-def _address(memory: Memory, buffer: Buffer, words: np.ndarray, lanes: int) -> None:
-    store(memory, buffer, np.repeat(words.astype("<u2")[:, None], lanes, axis=1))
+def _address(memory: Memory, buffer: Buffer, words: np.ndarray) -> None:
+    """Write word r of `words` to all lanes of row r."""
+    for byte, ((slice_,), base) in enumerate(zip(buffer.slices, buffer.bases, strict=True)):
+        memory.data[slice_, base : base + len(words)] = (words >> 8 * byte & 255)[:, None]
 
 
 def write_chunk(layout: Layout, memory: Memory, tokens: np.ndarray) -> None:
@@ -67,5 +69,5 @@ def _lookup(layout: Layout, memory: Memory, rows: np.ndarray) -> None:
     first = 0
     for i, shard in enumerate(layout.embed[0]):
         inside = (first <= rows) & (rows < first + shard.rows)
-        _address(memory, layout.inputs[f"token{i}"], np.where(inside, rows - first, shard.rows), layout.lanes)
+        _address(memory, layout.inputs[f"token{i}"], np.where(inside, rows - first, shard.rows))
         first += shard.rows

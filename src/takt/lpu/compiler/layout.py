@@ -18,7 +18,7 @@ F32, F16, I8, U8 = Type.F32, Type.F16, Type.I8, Type.U8
 MAX_CHUNK = 64
 """Most prompt positions one program takes; fewer if all heads of a key vector would not fit the accumulators."""
 
-_ROOM_PER_ROW = 24  # words of a work slice that tables leave free for each position worked on together
+_ROOM_PER_ROW = 14  # words of a work slice that tables leave free for each position worked on together
 
 
 @dataclass(slots=True)
