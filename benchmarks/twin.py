@@ -40,7 +40,11 @@ class Twin:
 
     def __init__(self, model: Model, *, threads: int) -> None:
         shape = model.shape
-        if shape.architecture != "llama" or shape.rope_interleaved or shape.rope_scaling is not None:
+        if (
+            shape.architecture != "llama"
+            or shape.rope_interleaved
+            or shape.rope_scaling is not None
+        ):
             raise ValueError(f"{shape.name} has no twin: plain Llama shapes only")
         torch.set_num_threads(threads)
         config = LlamaConfig(

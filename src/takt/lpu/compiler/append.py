@@ -128,7 +128,7 @@ def _rotate(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
     if first < 0:
         return False
     s.emit(t, queue, "permute", a=data[0], b=maps[0], c=stream_ref(first, inward), d=2)
-    chosen = s.free_slices(side, done + g.x_sxm, 1, 2, inward=True)
+    chosen = s.free_slices(side, done + g.x_sxm, 1, 2, 1, inward=True)
     if chosen is None:
         return False
     times = [done + g.x_sxm - abs(g.slice_x[c]) for c in chosen]

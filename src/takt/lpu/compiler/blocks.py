@@ -71,9 +71,12 @@ class Builder:
     # ------------------------------------------------------------------------------------------------ residual, norms
     def finish_hidden(self, task: Task, value: FromNode, chunk: int, out: Hidden, *, norm: bool = True) -> None:
         """Store a chunk of the residual stream and what the next norm and product need of it."""
-        x, half = self.temp(f"x{chunk}", F32), self.temp(f"xh{chunk}", F16)
+        x = self.temp(f"x{chunk}", F32)
         task.out(value, x)
         out.x.append(x)
+        if out.parts and not norm:
+            return  # bytes are all that its readers take
+        half = self.temp(f"xh{chunk}", F16)
         out.half.append(half)
         if self.rows > 1:  # of many rows one task at a time: all inputs and outputs together would need too many slices
             task = self.task(task.label)
@@ -221,6 +224,10 @@ class Builder:
         for c in range(len(self.l.hidden)):
             task, value, _ = self.product(key, c, sources, label)
             node = self.scaled(task, key, c, value, None)
+            if self.rows > 1 and isinstance(node, FromNode):  # again for want of slices
+                carried = self.temp(f"{key}.sum{c}", F32)
+                task.out(node, carried)
+                task, node = self.task(label), FromBuffer(carried)
             self.finish_hidden(task, task.op("add", node, FromBuffer(x.x[c])), c, out)
         return out
 

@@ -27,6 +27,9 @@ from takt.models import Model
 DEFAULT_CONTEXT = 2048
 """Positions laid out if the caller names none and the model allows more."""
 
+_TEXT_WORDS = {"decoder": 768, "encoder": 2048}
+"""Words of each work slice kept for program text: 20 instructions a word; an encoder's program is one, but long."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -125,6 +128,11 @@ def compile_model(model: Model, chip: Chip, *, weights: str = "fp16", context: i
         raise UsageError(f"context {context}: the model allows 1 to {limit}")
     if chip.lanes != 320:
         raise UnsupportedError(f"the compiler lays vectors on 320 lanes, chip {chip.id} has {chip.lanes}")
+    if model.shape.qk_norm:
+        raise UnsupportedError(
+            f"{model.shape.name}: the compiler has no per-head norm of queries and keys yet (Qwen3)"
+        )
     g = geometry(chip)
-    layout = lay_out(model, new_image(g), Type.I8 if weights == "int8" else Type.F16, context)
+    text_words = _TEXT_WORDS[model.shape.family]
+    layout = lay_out(model, new_image(g, text_words), Type.I8 if weights == "int8" else Type.F16, context)
     return Compiled(model=model, chip=chip, layout=layout, weights=weights, context=context)

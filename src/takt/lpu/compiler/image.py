@@ -22,8 +22,6 @@ from takt.lpu.machine import Memory
 from takt.models import Model
 
 _WORK_HOPS = 3  # hop groups (of 4 slices) a side kept for work; the rest are weight banks
-TEXT_WORDS = 768
-"""Words at the top of every work slice kept for program text."""
 _LEAST_SHARD = 2048  # rows: a look-up takes time for every shard
 
 
@@ -43,6 +41,7 @@ class Image:
         default_factory=lambda: {(side, plane): 0 for side in (WEST, EAST) for plane in (-1, 0, 1)}
     )
     top: list[int] = field(default_factory=list)
+    text_words: int = 0  # at the top of every work slice, kept for program text
     turn: int = 0
 
     # ------------------------------------------------------------------------------------------------- small buffers
@@ -213,7 +212,7 @@ class Image:
     def table_words(self) -> int:
         """Words taken from the top of slices by look-up tables."""
         work = {s for side in self.work.values() for s in side}
-        return sum(self.g.words - (TEXT_WORDS if s in work else 0) - top for s, top in enumerate(self.top))
+        return sum(self.g.words - (self.text_words if s in work else 0) - top for s, top in enumerate(self.top))
 
     def constant_ranges(self) -> NDArray[np.int64]:
         """(slice, first word, end word) of everything no program writes."""
@@ -227,7 +226,7 @@ class Image:
         return np.array(sorted(rows), np.int64).reshape(-1, 3)
 
 
-def new_image(g: Geometry) -> Image:
+def new_image(g: Geometry, text_words: int) -> Image:
     """An empty image for a chip: work slices inside, weight banks of 16 slices outside."""
     work: dict[int, tuple[int, ...]] = {}
     banks: dict[int, list[tuple[int, ...]]] = {}
@@ -242,8 +241,8 @@ def new_image(g: Geometry) -> Image:
     top = [g.words] * (2 * g.n_side)
     for side in (WEST, EAST):
         for s in work[side]:
-            top[s] -= TEXT_WORDS
-    return Image(g=g, next_word=[1] * (2 * g.n_side), top=top, work=work, banks=banks)
+            top[s] -= text_words
+    return Image(g=g, next_word=[1] * (2 * g.n_side), top=top, text_words=text_words, work=work, banks=banks)
 
 
 def store(memory: Memory, buffer: Buffer, rows: NDArray[np.generic], first: int = 0) -> None:

@@ -114,7 +114,7 @@ def _tables(out: Layout) -> None:
     out.tables["head_mask"] = image.buffer("head_mask", U8, heads.per_vector, content=masks)
     if shape.family == "decoder":
         where = np.arange(lanes)
-        for window in sorted({w or 0 for w in shape.windows}):
+        for window in sorted({w or 0 for w in shape.windows} | {0}):  # prompt chunks always need 0
             reach = np.arange(lanes + min(window or 0, out.context) + 1)[:, None]
             seen = (where < reach) & ((where > reach - window) if window else True)
             out.tables[f"seen{window}"] = image.buffer(f"seen{window}", U8, len(reach), content=seen.astype(np.uint8))

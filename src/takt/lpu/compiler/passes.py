@@ -21,7 +21,6 @@ from takt.errors import CompileError, TaktError
 from takt.flags import debug_level
 from takt.lpu.compiler.bound import Bound, bound
 from takt.lpu.compiler.geometry import Geometry
-from takt.lpu.compiler.image import TEXT_WORDS
 from takt.lpu.compiler.ir import Plan
 from takt.lpu.compiler.layout import Layout
 from takt.lpu.compiler.schedule import Placed, Scheduler, inputs_of
@@ -49,21 +48,29 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Lower:
-    """Spec: every task reads only buffers that are fixed or written by an earlier task."""
+    """Spec: every task reads only what is fixed or written by an earlier task; every temporary has a reader."""
 
     name: str = "lower"
 
     def run(self, work: Work) -> Work:
-        return replace(work, plan=work.build())
+        plan = work.build()
+        read = {id(buffer) for task in plan.tasks for buffer in inputs_of(task)}
+        for task in plan.tasks:  # some pieces store more than this step's readers take
+            task.outputs = [o for o in task.outputs if o[1].fixed or id(o[1]) in read]
+        return replace(work, plan=plan)
 
     def spec(self, work: Work) -> None:
         assert work.plan is not None
         written: set[int] = set()
+        read = {id(buffer) for task in work.plan.tasks for buffer in inputs_of(task)}
         for task in work.plan.tasks:
             for buffer in inputs_of(task):
                 if not buffer.fixed and id(buffer) not in written:
                     raise CompileError(f"task {task.label} reads {buffer.name} before it is written")
-            written.update(id(b) for _, b, _ in task.outputs)
+            for _, buffer, _ in task.outputs:
+                if not buffer.fixed and id(buffer) not in read:
+                    raise CompileError(f"nobody reads {buffer.name}, which task {task.label} writes")
+                written.add(id(buffer))
             if task.sxm is not None:
                 written.add(id(task.sxm.target))
 
@@ -102,7 +109,7 @@ class Supply:
     def run(self, work: Work) -> Work:
         assert work.program is not None
         image, g = work.layout.image, work.geometry
-        text = [(s, g.words - TEXT_WORDS, g.words) for side in image.work.values() for s in side]
+        text = [(s, g.words - image.text_words, g.words) for side in image.work.values() for s in side]
         program = plan_supply(work.program, work.chip, text)
         text_rows = int((program.constant[:, 2] - program.constant[:, 1]).sum())
         rows = int((work.program.constant[:, 2] - work.program.constant[:, 1]).sum())

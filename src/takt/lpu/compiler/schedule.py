@@ -29,6 +29,7 @@ from takt.lpu.compiler.ir import (
     FromBuffer,
     FromFeed,
     FromGather,
+    Node,
     Plan,
     Task,
     Tile,
@@ -40,7 +41,7 @@ from takt.lpu.isa.table import ADD, BY_NAME, EMIT, KEEP, Type, stream_ref, vxm_o
 
 _ORIGIN = 64  # bit of diagonal 0 in stream timelines: diagonals start below zero
 _SWAP = sum((lane ^ 1) << (4 * lane) for lane in range(16))  # distribute map: exchange neighbouring lanes
-_HORIZON = 1 << 17  # cycles a single task may be searched for before giving up
+_TRIES = 4096  # cycles tried for one task (those that a known clash rules out are skipped) before giving up
 _MAX_DELAY = 4  # copies tried before each output when a task's accesses to one slice collide with each other
 _CENTRE = 2
 
@@ -204,8 +205,7 @@ class Scheduler:
         for delay in range(_MAX_DELAY):
             chain = solve(task, self.g, delay)
             time = max(self._earliest(task, chain, ideal=False), 0)
-            end = time + _HORIZON
-            while time < end:
+            for _ in range(_TRIES):
                 undo = Undo()
                 done = self._try(task, chain, time, undo)
                 if done is not None:
@@ -216,7 +216,27 @@ class Scheduler:
                 if undo.rigid:
                     break
                 time += undo.skip
-        raise CompileError(f"no place found for task {task.label} of layer {task.layer}")
+        clash = _shared_slice(task)
+        if clash is None:
+            raise CompileError(f"no place found for task {task.label} of layer {task.layer}")
+        self._relocate(task, clash)
+        self.place(task)
+
+    def _relocate(self, task: Task, buffer: Buffer) -> None:
+        """Copy a buffer away from the slices of the task's other inputs, and let the task read the copy."""
+        moved = Buffer(f"{buffer.name}.copy", buffer.type, rows=buffer.rows, n_readers=1)
+        self.peers[id(moved)] = [b for b in inputs_of(task) if b is not buffer]
+        copy = Task(label=task.label, layer=task.layer, rows=buffer.rows)
+        copy.out(copy.op("mov", FromBuffer(buffer)), moved)
+        self.place(copy)
+        for feed in task.feeds:
+            feed.source = moved if feed.source is buffer else feed.source
+        for i, node in enumerate(task.nodes):
+            sources = tuple(
+                FromBuffer(moved, s.row, s.fixed_row) if isinstance(s, FromBuffer) and s.buffer is buffer else s
+                for s in node.sources
+            )
+            task.nodes[i] = Node(node.op, sources)
 
     def _reads(self, task: Task, chain: Chain) -> Iterator[tuple[FromBuffer, int]]:
         """Each buffer operand of the VXM part with the offset at which it must be at x = 0."""
@@ -431,7 +451,10 @@ class Scheduler:
         for side in ((EAST, WEST) if self.turn & 1 else (WEST, EAST)):
             if buffer.side not in (-1, side):
                 continue
-            chosen = self.free_slices(side, done, _span(n, ii), width, avoid=self._avoid(buffer))
+            span = _span(n, ii)
+            chosen = self.free_slices(side, done, span, width, buffer.rows, avoid=self._avoid(buffer))
+            if chosen is None:  # whoever reads it beside another buffer in the same slice has it copied
+                chosen = self.free_slices(side, done, span, width, buffer.rows)
             if chosen is None:
                 continue
             direction = 0 if side == EAST else 1
@@ -455,15 +478,17 @@ class Scheduler:
     def note(self, task: Task, start: int, end: int) -> None:
         self.placed.append(Placed(task.label, task.layer, start, end))
 
-    def free_slices(self, side: int, done: int, span: int, width: int, *, inward: bool = False,
+    def free_slices(self, side: int, done: int, span: int, width: int, rows: int, *, inward: bool = False,
                     avoid: frozenset[int] = frozenset()) -> tuple[int, ...] | None:
-        """`width` work slices of a side free to write a value that is at x = 0 at cycle `done` (or would be)."""
+        """`width` work slices of a side with room for `rows` words, free to write a value that is at x = 0 at cycle
+        `done` (or would be)."""
         work = self.work[side]
         chosen: list[int] = []
         for i in range(len(work)):
             s = work[(self.turn * 3 + i) % len(work)]
             x = abs(self.g.slice_x[s])
-            if s not in avoid and self.queue[s].free(done + (-x if inward else x), span):
+            time = done + (-x if inward else x)
+            if s not in avoid and self.queue[s].free(time, span) and self.has_room(s, rows, time):
                 chosen.append(s)
                 if len(chosen) == width:
                     return tuple(chosen)
@@ -616,6 +641,12 @@ class Scheduler:
         self.next_word[slice_] = base + rows
         return base
 
+    def has_room(self, slice_: int, rows: int, time: int) -> bool:
+        """Whether `allocate` would find words."""
+        if self.next_word[slice_] + rows <= self.limit[slice_]:
+            return True
+        return any(length >= rows and free_at < time for _, length, free_at in self.free_words.get(slice_, ()))
+
     def release(self, buffer: Buffer) -> None:
         buffer.n_readers -= 1
         if buffer.n_readers == 0 and not buffer.fixed:
@@ -762,6 +793,17 @@ def inputs_of(task: Task) -> list[Buffer]:
             if buffer is not None:
                 out[id(buffer)] = buffer
     return list(out.values())
+
+
+def _shared_slice(task: Task) -> Buffer | None:
+    """A temporary input that lies in a slice of another input."""
+    inputs = inputs_of(task)
+    for buffer in inputs:
+        mine = {s for byte in buffer.slices for s in byte}
+        others = {s for other in inputs if other is not buffer for byte in other.slices for s in byte}
+        if not buffer.fixed and mine & others:
+            return buffer
+    return None
 
 
 def _plane(tile: Tile) -> int:
