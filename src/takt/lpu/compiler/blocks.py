@@ -288,6 +288,54 @@ class Builder:
         node = self.weighed(task, key, chunk, node)
         return task, node if shift is None else task.op("add", node, FromBuffer(shift))
 
+    def gained_angles(self, key: str, cos: FromBuffer, sin: FromBuffer) -> tuple[FromBuffer, FromBuffer]:
+        """cos and sin times the gain of a per-head norm (of the lane itself, of its rotary partner)."""
+        out = []
+        for name, table in ((".gain", cos), (".gain_swapped", sin)):
+            task = self.task("angles")
+            turned = self.temp(f"{key}{name}", F32)
+            task.out(task.op("mul", FromBuffer(self.l.bias[key + name][0], fixed_row=True), table), turned)
+            out.append(FromBuffer(turned))
+        return out[0], out[1]
+
+    def normed_heads(self, key: str, chunk: int, sources: list[list[Operand]], angles: tuple[FromBuffer, FromBuffer],
+                     r: Buffer | None, side: int) -> tuple[Task, Source]:
+        """Projected rows with an RMSNorm of every head (Qwen3) and rotary positions; `angles` hold the norm's gains.
+
+        The norm's scalar is one for all lanes of a head, so it comes last; with `r` still to be applied to the rows,
+        x·r is normed as r / √(r² · mean square of x + ε).
+        """
+        part = key.partition(".")[2]
+        task, straight, partner = self.product(key, chunk, sources, part, swap=True)
+        assert partner is not None
+        x, again, swapped = (self.temp(f"{part}{chunk}.{n}", F32) for n in ("x", "again", "swapped"))
+        # x is kept in steps of i8 weights, if there are any; their scale joins in the square and the scalar
+        for value, target in ((straight, x), (straight, again), (partner, swapped)):
+            task.out(value if isinstance(value, FromNode) else task.op("mov", value), target)
+        high, low = self.temp(f"{part}{chunk}.high", F16), self.temp(f"{part}{chunk}.low", F16)
+        task = self.task("head norm")
+        whole = self.weighed(task, key, chunk, FromBuffer(again))
+        self.squares(task, whole if isinstance(whole, FromNode) else task.op("mov", whole), high, low)
+        task = self.task("head norm")
+        ones, rows = self.l.image.head_ones(side), self.rows
+        upper = task.op("mul", task.feed(ones, high, Accumulator(rows)), SQUARE_BAND)
+        total = task.op("add", upper, task.feed(ones, low, Accumulator(rows)))
+        square = task.op("mul", total, 1.0 / self.shape.head_dim)
+        if r is not None:
+            square = task.op("mul", square, FromBuffer(r))
+            square = task.op("mul", square, FromBuffer(r))
+        root = task.op("rsqrt", task.op("add", square, float(self.shape.norm_eps)))
+        scalar = self.temp(f"{part}{chunk}.scalar", F32)
+        if r is not None:
+            root = task.op("mul", root, FromBuffer(r))
+        weighed = self.weighed(task, key, chunk, root)
+        assert isinstance(weighed, FromNode)
+        task.out(weighed, scalar)
+        task = self.task("head norm")
+        turned = task.op("mul", FromBuffer(x), angles[0])
+        rotated = task.op("add", turned, task.op("mul", FromBuffer(swapped), angles[1]))
+        return task, task.op("mul", rotated, FromBuffer(scalar))
+
     def turned_bias(self, key: str, chunk: int, cos: FromBuffer, sin: FromBuffer) -> Buffer | None:
         """bias · cos + partner's bias · sin, per position."""
         bias = self.l.bias.get(key)

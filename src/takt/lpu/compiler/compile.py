@@ -128,10 +128,6 @@ def compile_model(model: Model, chip: Chip, *, weights: str = "fp16", context: i
         raise UsageError(f"context {context}: the model allows 1 to {limit}")
     if chip.lanes != 320:
         raise UnsupportedError(f"the compiler lays vectors on 320 lanes, chip {chip.id} has {chip.lanes}")
-    if model.shape.qk_norm:
-        raise UnsupportedError(
-            f"{model.shape.name}: the compiler has no per-head norm of queries and keys yet (Qwen3)"
-        )
     g = geometry(chip)
     text_words = _TEXT_WORDS[model.shape.family]
     layout = lay_out(model, new_image(g, text_words), Type.I8 if weights == "int8" else Type.F16, context)

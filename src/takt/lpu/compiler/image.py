@@ -185,6 +185,16 @@ class Image:
             self.tiles[key] = Tile(f"identity.{side}", Type.F16, side, self.g.columns // 16, slices=slices, base=base)
         return self.tiles[key]
 
+    def head_ones(self, side: int, head_dim: int = 0) -> Tile:
+        """The f16 tile that sums the lanes of each head into all of its lanes; `head_dim` when first made."""
+        key = ("head_ones", side, 0)
+        if key not in self.tiles:
+            slices, base = self.columns(side, Type.F16, self.g.columns // 16, "head_ones")
+            made = Tile(f"head_ones.{side}", Type.F16, side, self.g.columns // 16, slices=slices, base=base,
+                        out_chunk=head_dim)
+            self.tiles[key] = made
+        return self.tiles[key]
+
     def zero_row(self) -> Buffer:
         """One f16 row of zeros: word 0 of two work slices, which nothing ever writes."""
         return Buffer("zeros", Type.F16, fixed=True, constant=True, slices=tuple((s,) for s in self.work[EAST][:2]),
@@ -201,6 +211,9 @@ class Image:
                 memory.data[list(tile.slices[half:]), tile.base] = 0x3C  # 1.0 in f16 is 0x3C00
             elif tile.name.startswith("identity"):
                 _store_tile(memory, tile, np.eye(self.g.lanes, dtype=np.float32))
+            elif tile.name.startswith("head_ones"):
+                head = np.arange(self.g.lanes) // tile.out_chunk
+                _store_tile(memory, tile, (head[:, None] == head[None, :]).astype(np.float32))
         for key, matrix in self.matrices.items():
             folded = matrix.folded(model)
             mine = {(o, i): tile for (owner, o, i), tile in self.tiles.items() if owner == key}

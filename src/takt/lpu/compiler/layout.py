@@ -95,6 +95,8 @@ def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
     _matrices(out, model)
     if shape.norm_place == "post":
         _norms(out, model)
+    if shape.qk_norm:
+        _head_norms(out, model)
     if encoder:
         image.identity(0)
     for side in (0, 1):
@@ -215,6 +217,20 @@ def _norms(out: Layout, model: Model) -> None:
         for part in ("weight", "bias"):
             values = lanes_of(out.hidden, model.tensor(f"{name}.{part}"))
             out.bias[f"{name}.{part}"] = _rows(out, f"{name}.{part}", values, int(part == "bias"), F16)
+
+
+def _head_norms(out: Layout, model: Model) -> None:
+    """Gains of per-head norms on lanes, and those of the rotary partners; the queries' include the attention scale."""
+    shape, heads = out.shape, out.heads
+    for side in (0, 1):
+        out.image.head_ones(side, shape.head_dim)
+    for n in range(shape.n_layers):
+        for part, lanes, factor in (("q", heads.q, shape.attention_scale), ("k", heads.k, 1.0)):
+            gain = model.tensor(f"layers.{n}.attn.{part}_norm.weight") * np.float32(factor)
+            row = np.where(lanes[:1] >= 0, gain[lanes[:1] % shape.head_dim], 0).astype(np.float32)
+            swapped = row.reshape(-1, 2)[:, ::-1].reshape(1, -1)
+            out.bias[f"{n}.{part}.gain"] = _rows(out, f"{n}.{part}.gain", row, 0)
+            out.bias[f"{n}.{part}.gain_swapped"] = _rows(out, f"{n}.{part}.gain_swapped", swapped, 0)
 
 
 def _rows(out: Layout, name: str, rows: np.ndarray, side: int, type_: Type = F32) -> list[Buffer]:

@@ -79,13 +79,17 @@ class Decode(_Step):
         cos_sin = None
         if self.shape.position == "rope":
             cos_sin = FromBuffer(l.inputs["rope_cos"]), FromBuffer(l.inputs["rope_sin"])
-        turned = self.angles(later, *cos_sin) if cos_sin is not None else None
+        turned = self.angles(later, *cos_sin) if cos_sin is not None and not self.shape.qk_norm else None
         projected: dict[str, list[Buffer]] = {"k": [], "q": []}
         for which, chunks in (("k", heads.n_kv), ("q", len(heads.q))):
             for c in range(chunks):
                 key = f"{layer}.{which}"
-                shift = self.turned_bias(key, c, *cos_sin) if cos_sin is not None else None
-                task, node = self.key_or_query(key, c, sources, turned, later, shift)
+                if self.shape.qk_norm and cos_sin is not None:
+                    gained = self.gained_angles(key, *cos_sin)
+                    task, node = self.normed_heads(key, c, sources, gained, later, 1 - side)
+                else:
+                    shift = self.turned_bias(key, c, *cos_sin) if cos_sin is not None else None
+                    task, node = self.key_or_query(key, c, sources, turned, later, shift)
                 out = self.temp(f"{which}{c}", F16)
                 task.out(_node(task, node), out)
                 projected[which].append(out)
@@ -201,13 +205,17 @@ class Chunk(_Rows):
         cos_sin = None
         if self.shape.position == "rope":
             cos_sin = FromBuffer(l.tables["cos"], self.start), FromBuffer(l.tables["sin"], self.start)
-        turned = self.angles(later, *cos_sin) if cos_sin is not None else None
+        turned = self.angles(later, *cos_sin) if cos_sin is not None and not self.shape.qk_norm else None
         projected: dict[str, list[Buffer]] = {"k": [], "q": []}
         for which, chunks in (("k", heads.n_kv), ("q", 0 if last else len(heads.q))):
             for c in range(chunks):
                 key = f"{layer}.{which}"
-                shift = self.turned_bias(key, c, *cos_sin) if cos_sin is not None else None
-                task, node = self.key_or_query(key, c, sources, turned, later, shift)
+                if self.shape.qk_norm and cos_sin is not None:
+                    gained = self.gained_angles(key, *cos_sin)
+                    task, node = self.normed_heads(key, c, sources, gained, later, 1 - side)
+                else:
+                    shift = self.turned_bias(key, c, *cos_sin) if cos_sin is not None else None
+                    task, node = self.key_or_query(key, c, sources, turned, later, shift)
                 out = self.temp(f"{which}{c}", F16)
                 node = _node(task, node)
                 if not last:

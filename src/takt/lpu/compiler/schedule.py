@@ -229,9 +229,15 @@ class Scheduler:
         copy = Task(label=task.label, layer=task.layer, rows=buffer.rows)
         copy.out(copy.op("mov", FromBuffer(buffer)), moved)
         self.place(copy)
-        for feed in task.feeds:
-            feed.source = moved if feed.source is buffer else feed.source
-        for i, node in enumerate(task.nodes):
+        feeds = [feed for feed in task.feeds if feed.source is buffer]
+        nodes = [i for i, node in enumerate(task.nodes) if _reads_buffer(node, buffer)]
+        if len(feeds) + len(nodes) > 1:  # it clashes with itself: only one of its readers takes the copy
+            buffer.n_readers += 1
+            feeds, nodes = feeds[:0] if nodes else feeds[:1], nodes[:1]
+        for feed in feeds:
+            feed.source = moved
+        for i in nodes:
+            node = task.nodes[i]
             sources = tuple(
                 FromBuffer(moved, s.row, s.fixed_row) if isinstance(s, FromBuffer) and s.buffer is buffer else s
                 for s in node.sources
@@ -795,9 +801,17 @@ def inputs_of(task: Task) -> list[Buffer]:
     return list(out.values())
 
 
+def _reads_buffer(node: Node, buffer: Buffer) -> bool:
+    return any(isinstance(s, FromBuffer) and s.buffer is buffer for s in node.sources)
+
+
 def _shared_slice(task: Task) -> Buffer | None:
-    """A temporary input that lies in a slice of another input."""
+    """A temporary input that lies in a slice of another input, or is read at more than one point of the task."""
     inputs = inputs_of(task)
+    for buffer in inputs:
+        uses = sum(_reads_buffer(node, buffer) for node in task.nodes)
+        if (not buffer.fixed or buffer.rows == 1) and uses + sum(f.source is buffer for f in task.feeds) > 1:
+            return buffer
     for buffer in inputs:
         mine = {s for byte in buffer.slices for s in byte}
         others = {s for other in inputs if other is not buffer for byte in other.slices for s in byte}
