@@ -24,7 +24,13 @@ class Energy:
     @property
     def total_j(self) -> float:
         return (
-            self.idle_j + self.mac_j + self.sram_j + self.stream_j + self.vxm_j + self.sxm_j + self.instruction_j
+            self.idle_j
+            + self.mac_j
+            + self.sram_j
+            + self.stream_j
+            + self.vxm_j
+            + self.sxm_j
+            + self.instruction_j
         )
 
 
@@ -34,7 +40,8 @@ def energy(activity: Activity, cycles: int, chip: Chip) -> Energy:
     return Energy(
         idle_j=c.idle_w * cycles / chip.clock_hz,
         mac_j=activity.mac_i8 * c.int8_mac_j + activity.mac_f16 * c.fp16_mac_j,
-        sram_j=activity.sram_read_bytes * c.sram_read_j_per_byte + activity.sram_write_bytes * c.sram_write_j_per_byte,
+        sram_j=activity.sram_read_bytes * c.sram_read_j_per_byte
+        + activity.sram_write_bytes * c.sram_write_j_per_byte,
         stream_j=activity.stream_byte_hops * c.stream_hop_j_per_byte,
         vxm_j=activity.vxm_lane_ops * c.vxm_op_j_per_lane,
         sxm_j=activity.sxm_bytes * c.sxm_j_per_byte,

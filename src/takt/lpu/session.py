@@ -51,7 +51,9 @@ class EncodeResult:
 class Session:
     """One sequence on one chip. Not shared between threads."""
 
-    def __init__(self, compiled: Compiled, *, engine: str = "fast", threads: int | None = None) -> None:
+    def __init__(
+        self, compiled: Compiled, *, engine: str = "fast", threads: int | None = None
+    ) -> None:
         """Raises UsageError for an unknown engine."""
         if engine not in ENGINES:
             raise UsageError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
@@ -68,7 +70,10 @@ class Session:
         result = self._run(step.program)
         self.position += 1
         return StepResult(
-            logits=self.compiled.read_logits(self.memory), cycles=result.cycles, activity=result.activity, step=step
+            logits=self.compiled.read_logits(self.memory),
+            cycles=result.cycles,
+            activity=result.activity,
+            step=step,
         )
 
     def prompt(self, tokens: Sequence[int]) -> list[StepResult]:
@@ -99,23 +104,36 @@ class Session:
         self.compiled.write_tokens(self.memory, tokens)
         result = self._run(step.program)
         self.position += len(tokens)
-        return StepResult(logits=np.zeros(0, np.float32), cycles=result.cycles, activity=result.activity, step=step)
+        return StepResult(
+            logits=np.zeros(0, np.float32),
+            cycles=result.cycles,
+            activity=result.activity,
+            step=step,
+        )
 
-    def encode(self, tokens: Sequence[int]) -> "EncodeResult":
+    def encode(self, tokens: Sequence[int]) -> EncodeResult:
         """Run an encoder on one sequence. Raises UsageError for a decoder, or a sequence that is too long."""
         compiled = self.compiled
         if compiled.model.shape.family != "encoder":
-            raise UsageError(f"{compiled.model.shape.name} is a decoder: it has no sentence vectors")
+            raise UsageError(
+                f"{compiled.model.shape.name} is a decoder: it has no sentence vectors"
+            )
         if not 1 <= len(tokens) <= compiled.layout.chunk:
-            raise UsageError(f"{len(tokens)} tokens: this encoder was compiled for 1 to {compiled.layout.chunk}")
+            raise UsageError(
+                f"{len(tokens)} tokens: this encoder was compiled for 1 to {compiled.layout.chunk}"
+            )
         step = compiled.encode()
         compiled.write_tokens(self.memory, tokens)
         result = self._run(step.program)
         which = "first" if compiled.model.shape.pooling == "cls" else "pooled"
         vector = compiled.read_pooled(self.memory, which)
         if compiled.model.shape.normalize:
-            vector = vector / np.float32(max(float(np.linalg.norm(vector.astype(np.float64))), 1e-12))
-        return EncodeResult(vector=vector, cycles=result.cycles, activity=result.activity, step=step)
+            vector = vector / np.float32(
+                max(float(np.linalg.norm(vector.astype(np.float64))), 1e-12)
+            )
+        return EncodeResult(
+            vector=vector, cycles=result.cycles, activity=result.activity, step=step
+        )
 
     def reset(self) -> None:
         """Forget the sequence. The caches keep stale values, which masks hide."""
@@ -125,7 +143,11 @@ class Session:
 def _runner(engine: str, compiled: Compiled, memory: Memory, threads: int | None) -> _Runner:
     if engine == "reference":
         return ReferenceEngine(compiled.chip, memory).run
-    fast = FastEngine(compiled.chip, memory) if threads is None else FastEngine(compiled.chip, memory, threads=threads)
+    fast = (
+        FastEngine(compiled.chip, memory)
+        if threads is None
+        else FastEngine(compiled.chip, memory, threads=threads)
+    )
     prepared = {}
 
     def run(program: Program) -> RunResult:

@@ -18,7 +18,7 @@ _ORIGIN = 64
 _LIMIT = 1 << 18
 
 
-def place_append(s: "Scheduler", task: Task, work: Append) -> None:
+def place_append(s: Scheduler, task: Task, work: Append) -> None:
     """Place one append task at the first cycle where it fits."""
     if work.kind == "lane":
         for k in _pieces(s, work):
@@ -30,24 +30,27 @@ def place_append(s: "Scheduler", task: Task, work: Append) -> None:
             s.release(buffer)
 
 
-def _pieces(s: "Scheduler", work: Append) -> list[int]:
+def _pieces(s: Scheduler, work: Append) -> list[int]:
     """First columns of the pieces of a tile: a slice cannot be read and written in the same cycle, so a piece ends
-    before its first word comes back."""
+    before its first word comes back.
+    """
     starts = []
     for k in range(min(16, work.columns)):
         starts += range(k, work.columns, 16 * _back(s, work, k))
     return starts
 
 
-def _back(s: "Scheduler", work: Append, column: int) -> int:
+def _back(s: Scheduler, work: Append, column: int) -> int:
     """Cycles from the read of a word of the tile to its write, at least 1."""
     x = max(abs(s.g.slice_x[slices[column % 16]]) for slices in work.target.slices)
     return max(1, s.g.read + 2 * (s.g.x_sxm - x) + s.g.select)
 
 
-def _search(s: "Scheduler", task: Task, work: Append, k: int) -> None:
+def _search(s: Scheduler, task: Task, work: Append, k: int) -> None:
     tries = {"rotate": _rotate, "lane": _lane, "scatter": _scatter}[work.kind]
-    start = max(_ready(b) for b in (work.source, work.maps, work.mask) if b is not None) + 2 * s.g.x_mxm
+    start = (
+        max(_ready(b) for b in (work.source, work.maps, work.mask) if b is not None) + 2 * s.g.x_mxm
+    )
     for t in range(start, start + _LIMIT):
         undo = s.undo()
         mark = len(s.rows)
@@ -63,8 +66,17 @@ def _ready(buffer: Buffer) -> int:
     return max(buffer.written, default=-1) + 1
 
 
-def _outward(s: "Scheduler", undo: "Undo", buffer: Buffer, row: int, side: int, tau: int, rows: int, step: int,
-             byte_count: int | None = None) -> list[int] | None:
+def _outward(
+    s: Scheduler,
+    undo: Undo,
+    buffer: Buffer,
+    row: int,
+    side: int,
+    tau: int,
+    rows: int,
+    step: int,
+    byte_count: int | None = None,
+) -> list[int] | None:
     """Read rows so that row 0 passes x = 0 (or would) at cycle `tau` moving outward on `side`; stream references."""
     g = s.g
     n = byte_count or len(buffer.slices)
@@ -90,14 +102,21 @@ def _outward(s: "Scheduler", undo: "Undo", buffer: Buffer, row: int, side: int, 
     return refs
 
 
-def _inward(s: "Scheduler", undo: "Undo", side: int, at_sxm: int, rows: int, width: int) -> int:
+def _inward(s: Scheduler, undo: Undo, side: int, at_sxm: int, rows: int, width: int) -> int:
     """Streams for results produced at the SXM at cycle `at_sxm`, moving inward; first stream or −1."""
     direction = 1 if side == EAST else 0
     return s.take_streams(undo, direction, (side,), at_sxm + s.g.x_sxm, (1 << rows) - 1, width)
 
 
-def _write_back(s: "Scheduler", undo: "Undo", slices: tuple[int, ...], words: tuple[int, ...], refs: list[int],
-                at_sxm: int, rows: int) -> tuple[int, ...] | None:
+def _write_back(
+    s: Scheduler,
+    undo: Undo,
+    slices: tuple[int, ...],
+    words: tuple[int, ...],
+    refs: list[int],
+    at_sxm: int,
+    rows: int,
+) -> tuple[int, ...] | None:
     g = s.g
     written = []
     for slice_, word, ref in zip(slices, words, refs, strict=True):
@@ -109,7 +128,7 @@ def _write_back(s: "Scheduler", undo: "Undo", slices: tuple[int, ...], words: tu
     return tuple(written)
 
 
-def _rotate(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
+def _rotate(s: Scheduler, work: Append, k: int, t: int, undo: Undo) -> bool:
     """permute(source, maps) → target, all single rows; t is the cycle at the SXM."""
     g, side = s.g, work.target.side
     assert work.maps is not None
@@ -142,7 +161,7 @@ def _rotate(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
     return True
 
 
-def _lane(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
+def _lane(s: Scheduler, work: Append, k: int, t: int, undo: Undo) -> bool:
     """A piece, columns k, k + 16, …, of a transposed tile: lane ← source rotated by −column, where mask is set."""
     g, cache = s.g, work.target
     side = g.side_of(cache.slices[0][0])
@@ -151,10 +170,17 @@ def _lane(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
     inward = 1 if side == EAST else 0
     assert work.mask is not None
     unit = next(
-        (u for u in range(2) if undo.take(s.queue[g.queue[f"sxm.shift.{letter}{u}"]], t, (1 << rows) - 1)), -1
+        (
+            u
+            for u in range(2)
+            if undo.take(s.queue[g.queue[f"sxm.shift.{letter}{u}"]], t, (1 << rows) - 1)
+        ),
+        -1,
     )
     later = t + g.shift
-    if unit < 0 or not undo.take(s.queue[g.queue[f"sxm.select.{letter}{unit}"]], later, (1 << rows) - 1):
+    if unit < 0 or not undo.take(
+        s.queue[g.queue[f"sxm.select.{letter}{unit}"]], later, (1 << rows) - 1
+    ):
         return False
     data = _outward(s, undo, work.source, 0, side, t - g.x_sxm, rows, 0)
     if not data:
@@ -172,15 +198,33 @@ def _lane(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
     result = _inward(s, undo, side, later + g.select, rows, 2) if shifted >= 0 else -1
     if result < 0:
         return False
-    s.emit(t, g.queue[f"sxm.shift.{letter}{unit}"], "shift", count=rows, step=-16, a=data[0],
-           b=stream_ref(shifted, inward), c=-k, d=2 | WRAP)
-    s.emit(later, g.queue[f"sxm.select.{letter}{unit}"], "select", count=rows, a=stream_ref(shifted, inward),
-           b=previous[0], c=mask[0], d=stream_ref(result, inward), imm=2)
+    s.emit(
+        t,
+        g.queue[f"sxm.shift.{letter}{unit}"],
+        "shift",
+        count=rows,
+        step=-16,
+        a=data[0],
+        b=stream_ref(shifted, inward),
+        c=-k,
+        d=2 | WRAP,
+    )
+    s.emit(
+        later,
+        g.queue[f"sxm.select.{letter}{unit}"],
+        "select",
+        count=rows,
+        a=stream_ref(shifted, inward),
+        b=previous[0],
+        c=mask[0],
+        d=stream_ref(result, inward),
+        imm=2,
+    )
     refs = [stream_ref(result + i, inward) for i in range(2)]
     return _write_back(s, undo, slices, bases, refs, later + g.select, rows) is not None
 
 
-def _scatter(s: "Scheduler", work: Append, k: int, t: int, undo: "Undo") -> bool:
+def _scatter(s: Scheduler, work: Append, k: int, t: int, undo: Undo) -> bool:
     """Row → one of sixteen slices: every slice scatters the row, the maps send all but one to the spare word."""
     g, cache = s.g, work.target
     side = g.side_of(cache.slices[0][0])

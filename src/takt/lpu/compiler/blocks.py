@@ -47,7 +47,9 @@ class Hidden:
     high: list[Buffer] = field(default_factory=list)
     low: list[Buffer] = field(default_factory=list)
     rest: list[Buffer] = field(default_factory=list)
-    parts: list[Operand] = field(default_factory=list)  # quantised, where a post-norm already made them
+    parts: list[Operand] = field(
+        default_factory=list
+    )  # quantised, where a post-norm already made them
 
 
 class Builder:
@@ -66,10 +68,14 @@ class Builder:
         return made
 
     def temp(self, name: str, type_: Type, side: int = -1, rows: int | None = None) -> Buffer:
-        return Buffer(f"{self.layer}.{name}", type_, rows=self.rows if rows is None else rows, side=side)
+        return Buffer(
+            f"{self.layer}.{name}", type_, rows=self.rows if rows is None else rows, side=side
+        )
 
     # ------------------------------------------------------------------------------------------------ residual, norms
-    def finish_hidden(self, task: Task, value: FromNode, chunk: int, out: Hidden, *, norm: bool = True) -> None:
+    def finish_hidden(
+        self, task: Task, value: FromNode, chunk: int, out: Hidden, *, norm: bool = True
+    ) -> None:
         """Store a chunk of the residual stream and what the next norm and product need of it."""
         x = self.temp(f"x{chunk}", F32)
         task.out(value, x)
@@ -78,7 +84,9 @@ class Builder:
             return  # bytes are all that its readers take
         half = self.temp(f"xh{chunk}", F16)
         out.half.append(half)
-        if self.rows > 1:  # of many rows one task at a time: all inputs and outputs together would need too many slices
+        if (
+            self.rows > 1
+        ):  # of many rows one task at a time: all inputs and outputs together would need too many slices
             task = self.task(task.label)
             value = task.op("mov", FromBuffer(x))
         task.out(value, half)
@@ -120,7 +128,11 @@ class Builder:
         mean_square = task.op("mul", total, inverse)
         if not centred:
             return task, mean_square, None
-        return task, mean_square, task.op("mul", task.feed(ones, x.rest[-1], mean, add=True), inverse)
+        return (
+            task,
+            mean_square,
+            task.op("mul", task.feed(ones, x.rest[-1], mean, add=True), inverse),
+        )
 
     def inverse_root(self, task: Task, square: FromNode, mean: FromNode | None) -> FromNode:
         """1/√(mean square + ε) (RMSNorm) or 1/√(variance + ε) (LayerNorm), in every lane."""
@@ -136,7 +148,9 @@ class Builder:
             half = self.temp(name, F16)
             task.out(value, half)
             return (half,)
-        if self.rows > 1 and len(task.nodes) > 1:  # many rows: each operation owns an ALU, so another task
+        if (
+            self.rows > 1 and len(task.nodes) > 1
+        ):  # many rows: each operation owns an ALU, so another task
             half = self.temp(name, F16)
             task.out(value, half)
             task, source = self.task("quantise"), FromBuffer(half)
@@ -147,7 +161,7 @@ class Builder:
         return parts
 
     def quantise(self, task: Task, value: Source, factor: float, parts: Operand) -> None:
-        """value · factor, rounded, as signed bytes, highest first: Σ byte_i · 256^(n−1−i)."""
+        """Value · factor, rounded, as signed bytes, highest first: Σ byte_i · 256^(n−1−i)."""
         scaled: Source = task.op("mul", value, factor)
         rest: Source = task.op("ftoi", scaled)
         for i, part in enumerate(parts[:-1]):
@@ -165,14 +179,25 @@ class Builder:
         assert isinstance(rest, FromNode)
         task.out(rest, parts[-1])
 
-    def product(self, key: str, out_chunk: int, sources: list[list[Operand]], label: str, *, swap: bool = False
-                ) -> tuple[Task, Source, Source | None]:
+    def product(
+        self,
+        key: str,
+        out_chunk: int,
+        sources: list[list[Operand]],
+        label: str,
+        *,
+        swap: bool = False,
+    ) -> tuple[Task, Source, Source | None]:
         """Feed every source of every input chunk through the tiles of one output chunk.
 
         Returns the task that emits, the sum over all bytes, and with `swap` the same with neighbouring lanes swapped.
         """
         matrix, image = self.l.matrices[key], self.l.image
-        feeds = [(image.tiles[key, out_chunk, i], source) for i in range(len(matrix.into)) for source in sources[i]]
+        feeds = [
+            (image.tiles[key, out_chunk, i], source)
+            for i in range(len(matrix.into))
+            for source in sources[i]
+        ]
         n_parts = len(feeds[0][1])
         groups = [Accumulator(self.rows) for _ in range(n_parts)]
         for n, (tile, source) in enumerate(feeds[:-1]):
@@ -193,7 +218,9 @@ class Builder:
                     node = task.op("mul", node, weight)
                 before = sums[w]
                 sums[w] = node if before is None else task.op("add", before, node)
-            if self.rows > 1 and p < n_parts - 1:  # rows of one plane cannot interleave: carry the sum in SRAM
+            if (
+                self.rows > 1 and p < n_parts - 1
+            ):  # rows of one plane cannot interleave: carry the sum in SRAM
                 for w, total in enumerate(sums):
                     if isinstance(total, FromNode):
                         carried = self.temp(f"{key}.part{p}{w}", F32)
@@ -204,7 +231,7 @@ class Builder:
         return task, sums[0], sums[1]
 
     def scaled(self, task: Task, key: str, chunk: int, value: Source, r: Buffer | None) -> Source:
-        """value · weight scales · r + bias, as far as the matrix has them."""
+        """Value · weight scales · r + bias, as far as the matrix has them."""
         if r is not None:
             value = task.op("mul", value, FromBuffer(r))
         value = self.weighed(task, key, chunk, value)
@@ -214,12 +241,16 @@ class Builder:
         return value
 
     def weighed(self, task: Task, key: str, chunk: int, value: Source) -> Source:
-        """value · the scales of i8 weights."""
+        """Value · the scales of i8 weights."""
         scale = self.l.scale.get(key)
-        return value if scale is None else task.op("mul", value, FromBuffer(scale[chunk], fixed_row=True))
+        return (
+            value
+            if scale is None
+            else task.op("mul", value, FromBuffer(scale[chunk], fixed_row=True))
+        )
 
     def residual(self, key: str, sources: list[list[Operand]], x: Hidden, label: str) -> Hidden:
-        """x + product (+ bias)."""
+        """X + product (+ bias)."""
         out = Hidden()
         for c in range(len(self.l.hidden)):
             task, value, _ = self.product(key, c, sources, label)
@@ -231,7 +262,9 @@ class Builder:
             self.finish_hidden(task, task.op("add", node, FromBuffer(x.x[c])), c, out)
         return out
 
-    def normed(self, x: Hidden, key: str, side: int) -> tuple[list[list[Operand]], Buffer, Buffer | None]:
+    def normed(
+        self, x: Hidden, key: str, side: int
+    ) -> tuple[list[list[Operand]], Buffer, Buffer | None]:
         """What a matrix after a norm multiplies, the norm's scalar, and the scalar if it is still to be applied.
 
         f16 weights take the rows as they are and the scalar comes after; i8 weights need them normalised, which also
@@ -272,15 +305,25 @@ class Builder:
         """Each key vector with all heads that use it."""
         heads = self.l.heads
         return [
-            (v, [h for c in range(v, len(heads.q), heads.n_kv) for h in self.heads_of(c)]) for v in range(heads.n_kv)
+            (v, [h for c in range(v, len(heads.q), heads.n_kv) for h in self.heads_of(c)])
+            for v in range(heads.n_kv)
         ]
 
-    def key_or_query(self, key: str, chunk: int, sources: list[list[Operand]],
-                     angles: tuple[FromBuffer, FromBuffer] | None, r: Buffer | None, shift: Buffer | None
-                     ) -> tuple[Task, Source]:
+    def key_or_query(
+        self,
+        key: str,
+        chunk: int,
+        sources: list[list[Operand]],
+        angles: tuple[FromBuffer, FromBuffer] | None,
+        r: Buffer | None,
+        shift: Buffer | None,
+    ) -> tuple[Task, Source]:
         """Projected rows; with `angles` (cos and sin, times r if it is still to be applied) rotated, `shift` is then the
-        rotated bias."""
-        task, straight, partner = self.product(key, chunk, sources, key.partition(".")[2], swap=angles is not None)
+        rotated bias.
+        """
+        task, straight, partner = self.product(
+            key, chunk, sources, key.partition(".")[2], swap=angles is not None
+        )
         if angles is None or partner is None:
             return task, self.scaled(task, key, chunk, straight, r)
         turned = task.op("mul", straight, angles[0])
@@ -288,18 +331,30 @@ class Builder:
         node = self.weighed(task, key, chunk, node)
         return task, node if shift is None else task.op("add", node, FromBuffer(shift))
 
-    def gained_angles(self, key: str, cos: FromBuffer, sin: FromBuffer) -> tuple[FromBuffer, FromBuffer]:
-        """cos and sin times the gain of a per-head norm (of the lane itself, of its rotary partner)."""
+    def gained_angles(
+        self, key: str, cos: FromBuffer, sin: FromBuffer
+    ) -> tuple[FromBuffer, FromBuffer]:
+        """Cos and sin times the gain of a per-head norm (of the lane itself, of its rotary partner)."""
         out = []
         for name, table in ((".gain", cos), (".gain_swapped", sin)):
             task = self.task("angles")
             turned = self.temp(f"{key}{name}", F32)
-            task.out(task.op("mul", FromBuffer(self.l.bias[key + name][0], fixed_row=True), table), turned)
+            task.out(
+                task.op("mul", FromBuffer(self.l.bias[key + name][0], fixed_row=True), table),
+                turned,
+            )
             out.append(FromBuffer(turned))
         return out[0], out[1]
 
-    def normed_heads(self, key: str, chunk: int, sources: list[list[Operand]], angles: tuple[FromBuffer, FromBuffer],
-                     r: Buffer | None, side: int) -> tuple[Task, Source]:
+    def normed_heads(
+        self,
+        key: str,
+        chunk: int,
+        sources: list[list[Operand]],
+        angles: tuple[FromBuffer, FromBuffer],
+        r: Buffer | None,
+        side: int,
+    ) -> tuple[Task, Source]:
         """Projected rows with an RMSNorm of every head (Qwen3) and rotary positions; `angles` hold the norm's gains.
 
         The norm's scalar is one for all lanes of a head, so it comes last; with `r` still to be applied to the rows,
@@ -308,14 +363,18 @@ class Builder:
         part = key.partition(".")[2]
         task, straight, partner = self.product(key, chunk, sources, part, swap=True)
         assert partner is not None
-        x, again, swapped = (self.temp(f"{part}{chunk}.{n}", F32) for n in ("x", "again", "swapped"))
+        x, again, swapped = (
+            self.temp(f"{part}{chunk}.{n}", F32) for n in ("x", "again", "swapped")
+        )
         # x is kept in steps of i8 weights, if there are any; their scale joins in the square and the scalar
         for value, target in ((straight, x), (straight, again), (partner, swapped)):
             task.out(value if isinstance(value, FromNode) else task.op("mov", value), target)
         high, low = self.temp(f"{part}{chunk}.high", F16), self.temp(f"{part}{chunk}.low", F16)
         task = self.task("head norm")
         whole = self.weighed(task, key, chunk, FromBuffer(again))
-        self.squares(task, whole if isinstance(whole, FromNode) else task.op("mov", whole), high, low)
+        self.squares(
+            task, whole if isinstance(whole, FromNode) else task.op("mov", whole), high, low
+        )
         task = self.task("head norm")
         ones, rows = self.l.image.head_ones(side), self.rows
         upper = task.op("mul", task.feed(ones, high, Accumulator(rows)), SQUARE_BAND)
@@ -337,7 +396,7 @@ class Builder:
         return task, task.op("mul", rotated, FromBuffer(scalar))
 
     def turned_bias(self, key: str, chunk: int, cos: FromBuffer, sin: FromBuffer) -> Buffer | None:
-        """bias · cos + partner's bias · sin, per position."""
+        """Bias · cos + partner's bias · sin, per position."""
         bias = self.l.bias.get(key)
         if bias is None:
             return None
@@ -351,8 +410,10 @@ class Builder:
         task.out(node, out)
         return out
 
-    def angles(self, r: Buffer | None, cos: FromBuffer, sin: FromBuffer) -> tuple[FromBuffer, FromBuffer]:
-        """cos and sin, times r if there is one."""
+    def angles(
+        self, r: Buffer | None, cos: FromBuffer, sin: FromBuffer
+    ) -> tuple[FromBuffer, FromBuffer]:
+        """Cos and sin, times r if there is one."""
         if r is None:
             return cos, sin
         out = []
@@ -379,8 +440,14 @@ class Builder:
                 out[head] = (mine, product)
         return out
 
-    def scores(self, tile: Tile, ones: Tile, heads: list[int], queries: dict[int, tuple[Buffer, Buffer]],
-               seen: FromBuffer) -> dict[int, tuple[Buffer, Buffer]]:
+    def scores(
+        self,
+        tile: Tile,
+        ones: Tile,
+        heads: list[int],
+        queries: dict[int, tuple[Buffer, Buffer]],
+        seen: FromBuffer,
+    ) -> dict[int, tuple[Buffer, Buffer]]:
         """exp(score − own score) / 2¹⁰ of the positions of one block, zero where not seen.
 
         Two copies if there are many rows: the values' side and the ones' side read them at the same time.
@@ -399,8 +466,15 @@ class Builder:
             out[head] = copies[0], copies[-1]
         return out
 
-    def mix(self, tiles: list[Tile], ones: Tile, heads: list[int], weights: list[dict[int, tuple[Buffer, Buffer]]],
-            v: Buffer | None, key: str) -> dict[int, Operand]:
+    def mix(
+        self,
+        tiles: list[Tile],
+        ones: Tile,
+        heads: list[int],
+        weights: list[dict[int, tuple[Buffer, Buffer]]],
+        v: Buffer | None,
+        key: str,
+    ) -> dict[int, Operand]:
         """Σ p·V / Σ p of every head on its lanes, zero elsewhere; with `v`, the own value joins with weight 1."""
         out = {}
         groups = {h: (Accumulator(self.rows), Accumulator(self.rows)) for h in heads}
@@ -415,8 +489,9 @@ class Builder:
                     out[head] = self.divide(task, head, top, bottom, v, key)
         return out
 
-    def divide(self, task: Task, head: int, top: Source, bottom: Source, v: Buffer | None, key: str
-               ) -> Operand:
+    def divide(
+        self, task: Task, head: int, top: Source, bottom: Source, v: Buffer | None, key: str
+    ) -> Operand:
         own = math.exp(-SOFTMAX_SHIFT)
         if v is not None:
             bottom = task.op("add", bottom, own)
@@ -426,14 +501,18 @@ class Builder:
             top = task.op("add", top, task.op("mul", FromBuffer(v), own))
         slot = head % self.l.heads.per_vector
         mask = FromBuffer(self.l.tables["head_mask"], slot, fixed_row=True)
-        return self.operand(task, task.op("mask", task.op("mul", top, reciprocal), mask), f"o.h{head}", key)
+        return self.operand(
+            task, task.op("mask", task.op("mul", top, reciprocal), mask), f"o.h{head}", key
+        )
 
     def by_chunk(self, outputs: dict[int, Operand]) -> list[list[Operand]]:
         """Head outputs grouped by the input chunk of the output projection that they belong to."""
         return [[outputs[h] for h in self.heads_of(c)] for c in range(len(self.l.heads.o))]
 
     # ------------------------------------------------------------------------------------------------- feed-forward
-    def feed_forward(self, layer: int, sources: list[list[Operand]], r: Buffer | None) -> list[list[Operand]]:
+    def feed_forward(
+        self, layer: int, sources: list[list[Operand]], r: Buffer | None
+    ) -> list[list[Operand]]:
         """Activated hidden rows, by chunk, as sources for the down projection."""
         hidden = []
         for c in range(len(self.l.ffn)):
@@ -443,15 +522,20 @@ class Builder:
                 gate = self.temp(f"gate{c}", F32)
                 task.out(node, gate)
                 task, feed, _ = self.product(f"{layer}.up", c, sources, "up")
-                node = task.op("mul", self.scaled(task, f"{layer}.up", c, feed, r), FromBuffer(gate))
+                node = task.op(
+                    "mul", self.scaled(task, f"{layer}.up", c, feed, r), FromBuffer(gate)
+                )
             else:
                 task, node = self.activated(f"{layer}.up", c, sources, r)
             hidden.append([self.operand(task, node, f"h{c}", f"{layer}.down")])
         return hidden
 
-    def activated(self, key: str, chunk: int, sources: list[list[Operand]], r: Buffer | None) -> tuple[Task, FromNode]:
+    def activated(
+        self, key: str, chunk: int, sources: list[list[Operand]], r: Buffer | None
+    ) -> tuple[Task, FromNode]:
         """Product and activation. Of many rows in two tasks: each operation then owns an ALU for all of them, and
-        reading the product twice is cheaper than carrying it along."""
+        reading the product twice is cheaper than carrying it along.
+        """
         part = key.partition(".")[2]
         task, feed, _ = self.product(key, chunk, sources, part)
         x = self.scaled(task, key, chunk, feed, r)

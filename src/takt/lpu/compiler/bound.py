@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from takt.chips import Chip
-from takt.lpu.isa.program import Program
+from takt.lpu.isa.program import Program, queues
 from takt.lpu.isa.table import BY_NAME, Type, Unit
-from takt.lpu.isa.program import queues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +31,9 @@ class Bound:
 
     @property
     def limit(self) -> str:
-        return max(("weights", "mxm", "vxm", "sram", "chain"), key=lambda name: int(getattr(self, name)))
+        return max(
+            ("weights", "mxm", "vxm", "sram", "chain"), key=lambda name: int(getattr(self, name))
+        )
 
 
 def bound(program: Program, chip: Chip, ideal_cycles: int) -> Bound:
@@ -46,12 +47,18 @@ def bound(program: Program, chip: Chip, ideal_cycles: int) -> Bound:
     vectors = chip.mxm.load_streams * total("lw")
     abc = rows["op"] == BY_NAME["abc"].op
     f16 = rows["b"] == int(Type.F16)
-    plane_cycles = int(count[abc & ~f16].sum()) + 2 * chip.mxm.fp16_interval_cycles * int(count[abc & f16].sum())
+    plane_cycles = int(count[abc & ~f16].sum()) + 2 * chip.mxm.fp16_interval_cycles * int(
+        count[abc & f16].sum()
+    )
     by_queue = np.bincount(rows["queue"], weights=count, minlength=1)
     n_alus = chip.vxm.alus
     units = queues(chip)
-    vxm_ops = sum(int(by_queue[q.number]) for q in units if q.unit is Unit.VXM and q.number < len(by_queue))
-    memory = sum(int(by_queue[q.number]) for q in units if q.unit is Unit.MEM and q.number < len(by_queue))
+    vxm_ops = sum(
+        int(by_queue[q.number]) for q in units if q.unit is Unit.VXM and q.number < len(by_queue)
+    )
+    memory = sum(
+        int(by_queue[q.number]) for q in units if q.unit is Unit.MEM and q.number < len(by_queue)
+    )
     return Bound(
         weights=-(-vectors // (2 * chip.core.streams_per_direction)),
         mxm=-(-plane_cycles // chip.mxm.planes),

@@ -44,7 +44,9 @@ class Chain:
 
     micros: list[Micro] = field(default_factory=list)
     arrival: dict[int, int] = field(default_factory=dict)
-    copies: dict[int, int] = field(default_factory=dict)  # a micro operation's copy one ALU step later
+    copies: dict[int, int] = field(
+        default_factory=dict
+    )  # a micro operation's copy one ALU step later
     interval: int = 1
 
 
@@ -122,10 +124,15 @@ def _steps(distance: int, via: Type | None, g: Geometry) -> tuple[int, bool] | N
     return None
 
 
-def _offset(task: Task, chain: Chain, node_micro: list[int], sources: tuple[Source, ...], g: Geometry
-            ) -> int | None:
+def _offset(
+    task: Task, chain: Chain, node_micro: list[int], sources: tuple[Source, ...], g: Geometry
+) -> int | None:
     """The earliest offset at which all sources can be present; fixes the arrival of feeds used for the first time."""
-    nodes = [(chain.micros[node_micro[s.index]].offset, s.via) for s in sources if isinstance(s, FromNode)]
+    nodes = [
+        (chain.micros[node_micro[s.index]].offset, s.via)
+        for s in sources
+        if isinstance(s, FromNode)
+    ]
     feeds = [s for s in sources if isinstance(s, FromFeed)]
     earliest = max((o + (g.alu if via is None else g.exit) for o, via in nodes), default=0)
     for offset in range(earliest, earliest + 64):
@@ -160,12 +167,19 @@ def _copy(chain: Chain, index: int, g: Geometry) -> int:
         source = chain.micros[index]
         chain.copies[index] = len(chain.micros)
         chain.micros.append(
-            Micro(op="mov", offset=source.offset + g.alu, sources=(FromMicro(index),), integer=source.integer)
+            Micro(
+                op="mov",
+                offset=source.offset + g.alu,
+                sources=(FromMicro(index),),
+                integer=source.integer,
+            )
         )
     return chain.copies[index]
 
 
-def _bring(chain: Chain, node_micro: list[int], source: Source, offset: int, g: Geometry) -> MicroSource:
+def _bring(
+    chain: Chain, node_micro: list[int], source: Source, offset: int, g: Geometry
+) -> MicroSource:
     """Make `source` present at `offset`, adding copies as needed."""
     if not isinstance(source, FromNode):
         return source

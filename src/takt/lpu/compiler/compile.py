@@ -56,14 +56,18 @@ class Compiled:
     def decode(self, position: int) -> Step:
         """The program of one decode step at `position`; one program serves each block of 320 positions."""
         if not 0 <= position < self.context:
-            raise UsageError(f"position {position} is outside the compiled context of {self.context}")
+            raise UsageError(
+                f"position {position} is outside the compiled context of {self.context}"
+            )
         block = position // self.chip.lanes
         return self._step(f"decode.{block}", lambda: Decode(self.layout, block).build())
 
     def prompt(self, start: int) -> Step:
         """The program that puts `layout.chunk` prompt positions from `start` (a multiple of it) into the caches."""
         if start % self.layout.chunk or not 0 <= start < self.context:
-            raise UsageError(f"prompt chunks start at multiples of {self.layout.chunk} below {self.context}")
+            raise UsageError(
+                f"prompt chunks start at multiples of {self.layout.chunk} below {self.context}"
+            )
         return self._step(f"prompt.{start}", lambda: Chunk(self.layout, start).build())
 
     def encode(self) -> Step:
@@ -77,7 +81,10 @@ class Compiled:
             if work.program is None or work.bound is None or work.activity is None:
                 raise CompileError(f"the passes made no program for {name}")
             self.steps[name] = Step(
-                program=work.program, bound=work.bound, activity=work.activity, placed=work.placed,
+                program=work.program,
+                bound=work.bound,
+                activity=work.activity,
+                placed=work.placed,
                 sram_bytes=work.words_used * self.chip.lanes,
             )
         return self.steps[name]
@@ -89,19 +96,23 @@ class Compiled:
     def write_inputs(self, memory: Memory, token: int, position: int) -> None:
         """Write a decode step's descriptors (which token, which position)."""
         if not 0 <= token < self.model.shape.vocab_size:
-            raise UsageError(f"token {token} is outside the vocabulary of {self.model.shape.vocab_size}")
+            raise UsageError(
+                f"token {token} is outside the vocabulary of {self.model.shape.vocab_size}"
+            )
         write_step(self.layout, memory, token, position)
 
     def write_tokens(self, memory: Memory, tokens: Sequence[int]) -> None:
         """Write the tokens of a prompt chunk or of an encoder's sequence."""
         ids = np.asarray(tokens, np.int64)
-        if ids.size and not (0 <= ids.min() and ids.max() < self.model.shape.vocab_size):
+        if ids.size and not (ids.min() >= 0 and ids.max() < self.model.shape.vocab_size):
             raise UsageError(f"a token is outside the vocabulary of {self.model.shape.vocab_size}")
         write_chunk(self.layout, memory, ids)
 
     def read_pooled(self, memory: Memory, which: str = "pooled") -> NDArray[np.float32]:
         """Encoder output, f32 [dim]: "pooled" (mean over tokens) or "first"."""
-        return self._on_dims(fetch(memory, self.layout.outputs[which]), self.layout.hidden, self.model.shape.dim)
+        return self._on_dims(
+            fetch(memory, self.layout.outputs[which]), self.layout.hidden, self.model.shape.dim
+        )
 
     def read_logits(self, memory: Memory) -> NDArray[np.float32]:
         """Logits of the last step, f32 [vocabulary]."""
@@ -115,7 +126,9 @@ class Compiled:
         return out
 
 
-def compile_model(model: Model, chip: Chip, *, weights: str = "fp16", context: int | None = None) -> Compiled:
+def compile_model(
+    model: Model, chip: Chip, *, weights: str = "fp16", context: int | None = None
+) -> Compiled:
     """Place `model` on `chip` for up to `context` positions (default: what the model allows, at most 2,048).
 
     Raises CapacityError if it does not fit, UnsupportedError for what this compiler cannot express.
@@ -127,8 +140,12 @@ def compile_model(model: Model, chip: Chip, *, weights: str = "fp16", context: i
     if not 1 <= context <= limit:
         raise UsageError(f"context {context}: the model allows 1 to {limit}")
     if chip.lanes != 320:
-        raise UnsupportedError(f"the compiler lays vectors on 320 lanes, chip {chip.id} has {chip.lanes}")
+        raise UnsupportedError(
+            f"the compiler lays vectors on 320 lanes, chip {chip.id} has {chip.lanes}"
+        )
     g = geometry(chip)
     text_words = _TEXT_WORDS[model.shape.family]
-    layout = lay_out(model, new_image(g, text_words), Type.I8 if weights == "int8" else Type.F16, context)
+    layout = lay_out(
+        model, new_image(g, text_words), Type.I8 if weights == "int8" else Type.F16, context
+    )
     return Compiled(model=model, chip=chip, layout=layout, weights=weights, context=context)

@@ -24,7 +24,9 @@ def write_step(layout: Layout, memory: Memory, token: int, position: int) -> Non
     if layout.position:
         _address(memory, inputs["position"], np.array([position]))
     if "rope_cos" in inputs:
-        cos, sin = rope_rows(layout.shape, lanes, np.array([position]), rope_frequencies(layout.shape))
+        cos, sin = rope_rows(
+            layout.shape, lanes, np.array([position]), rope_frequencies(layout.shape)
+        )
         store(memory, inputs["rope_cos"], cos)
         store(memory, inputs["rope_sin"], sin)
     here = np.zeros((1, lanes), np.uint8)

@@ -37,27 +37,45 @@ class Image:
     buffers: dict[str, Buffer] = field(default_factory=dict)
     contents: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     matrices: dict[str, Matrix] = field(default_factory=dict)
-    groups_on: dict[tuple[int, int], int] = field(  # columns by engine: side, plane (−1: both, as one f16 array)
-        default_factory=lambda: {(side, plane): 0 for side in (WEST, EAST) for plane in (-1, 0, 1)}
+    groups_on: dict[tuple[int, int], int] = (
+        field(  # columns by engine: side, plane (−1: both, as one f16 array)
+            default_factory=lambda: {
+                (side, plane): 0 for side in (WEST, EAST) for plane in (-1, 0, 1)
+            }
+        )
     )
     top: list[int] = field(default_factory=list)
     text_words: int = 0  # at the top of every work slice, kept for program text
     turn: int = 0
 
     # ------------------------------------------------------------------------------------------------- small buffers
-    def buffer(self, name: str, type_: Type, rows: int, *, side: int | None = None, hop: int | None = None,
-               content: NDArray[np.generic] | None = None) -> Buffer:
+    def buffer(
+        self,
+        name: str,
+        type_: Type,
+        rows: int,
+        *,
+        side: int | None = None,
+        hop: int | None = None,
+        content: NDArray[np.generic] | None = None,
+    ) -> Buffer:
         """A fixed buffer in work slices of one side, its bytes in different slices (of one hop, if given)."""
         self.turn += 1
         order = (side,) if side is not None else ((EAST, WEST) if self.turn & 1 else (WEST, EAST))
         for s in order:
             pool = [c for c in self.work[s] if hop in (None, abs(self.g.slice_x[c]))]
-            chosen = sorted(pool, key=lambda c: (self.next_word[c], (c + self.turn * 5) % 12))[: type_.n_streams]
-            if len(chosen) == type_.n_streams and all(self.next_word[c] + rows <= self.top[c] for c in chosen):
+            chosen = sorted(pool, key=lambda c: (self.next_word[c], (c + self.turn * 5) % 12))[
+                : type_.n_streams
+            ]
+            if len(chosen) == type_.n_streams and all(
+                self.next_word[c] + rows <= self.top[c] for c in chosen
+            ):
                 return self._fixed(name, type_, rows, tuple(chosen), content)
         raise CapacityError(f"no room in SRAM for {name} ({rows} vectors)")
 
-    def constant_row(self, name: str, type_: Type, side: int, content: NDArray[np.generic]) -> Buffer:
+    def constant_row(
+        self, name: str, type_: Type, side: int, content: NDArray[np.generic]
+    ) -> Buffer:
         """One constant row in the outermost work slices of a side.
 
         All rows of a side share these slices, so that what is read together with one of them has the others to choose
@@ -68,19 +86,34 @@ class Image:
             raise CapacityError(f"no room in SRAM for {name}")
         return self._fixed(name, type_, len(content), chosen, content)
 
-    def _fixed(self, name: str, type_: Type, rows: int, slices: tuple[int, ...], content: NDArray[np.generic] | None
-               ) -> Buffer:
+    def _fixed(
+        self,
+        name: str,
+        type_: Type,
+        rows: int,
+        slices: tuple[int, ...],
+        content: NDArray[np.generic] | None,
+    ) -> Buffer:
         bases = tuple(self.next_word[c] for c in slices)
         for c in slices:
             self.next_word[c] += rows
-        made = Buffer(name, type_, rows, fixed=True, constant=content is not None, slices=tuple((c,) for c in slices),
-                      bases=bases)
+        made = Buffer(
+            name,
+            type_,
+            rows,
+            fixed=True,
+            constant=content is not None,
+            slices=tuple((c,) for c in slices),
+            bases=bases,
+        )
         self.buffers[name] = made
         if content is not None:
             self.contents[name] = content
         return made
 
-    def tables(self, name: str, type_: Type, chunks: list[NDArray[np.generic]], room: int) -> list[list[Buffer]]:
+    def tables(
+        self, name: str, type_: Type, chunks: list[NDArray[np.generic]], room: int
+    ) -> list[list[Buffer]]:
         """Tables looked up by gather, one a chunk, all split into the same shards of rows: [chunk][shard].
 
         They go to the work slices (leaving `room` words there for intermediate results), what is left to the tops of
@@ -93,32 +126,51 @@ class Image:
                 base = min(self.top[s] for s in chosen) - rows - 1
                 for s in chosen:
                     self.top[s] = base
-                shard = Buffer(f"{name}{c}.{len(out[c])}", type_, rows, fixed=True, constant=True,
-                               slices=tuple((s,) for s in chosen), bases=(base,) * len(chosen))
+                shard = Buffer(
+                    f"{name}{c}.{len(out[c])}",
+                    type_,
+                    rows,
+                    fixed=True,
+                    constant=True,
+                    slices=tuple((s,) for s in chosen),
+                    bases=(base,) * len(chosen),
+                )
                 self.buffers[shard.name] = shard
                 self.contents[shard.name] = chunks[c][start : start + rows]
                 out[c].append(shard)
             start += rows
         return out
 
-    def _shards(self, rows: int, type_: Type, n_chunks: int, room: int
-                ) -> list[tuple[list[tuple[int, ...]], int]]:
+    def _shards(
+        self, rows: int, type_: Type, n_chunks: int, room: int
+    ) -> list[tuple[list[tuple[int, ...]], int]]:
         """(slices of every chunk, rows) of each shard of a table of `rows` rows."""
         work = {s for side in self.work.values() for s in side}
         hops: dict[int, list[int]] = {}
         for s in range(2 * self.g.n_side):
             hops.setdefault(self.g.slice_x[s], []).append(s)
         need = type_.n_streams
-        places = [tuple(group[i : i + need]) for group in hops.values() for i in range(0, len(group) - need + 1, need)]
+        places = [
+            tuple(group[i : i + need])
+            for group in hops.values()
+            for i in range(0, len(group) - need + 1, need)
+        ]
 
         def free(place: tuple[int, ...]) -> int:
             return min(self.top[s] for s in place) - max(self.next_word[s] for s in place) - 1
 
-        inner = sorted((p for p in places if set(p) <= work and abs(self.g.slice_x[p[0]]) > 1), key=free, reverse=True)
+        inner = sorted(
+            (p for p in places if set(p) <= work and abs(self.g.slice_x[p[0]]) > 1),
+            key=free,
+            reverse=True,
+        )
         outer = [p for p in places if not set(p) & work]
         plan: list[tuple[list[tuple[int, ...]], int]] = []
         left = rows
-        for pool, kept, share in ((inner, room, rows), (outer, 0, -(-rows * n_chunks // len(outer)))):
+        for pool, kept, share in (
+            (inner, room, rows),
+            (outer, 0, -(-rows * n_chunks // len(outer))),
+        ):
             for i in range(0, len(pool) - n_chunks + 1, n_chunks):
                 group = pool[i : i + n_chunks]
                 take = min(left, max(share, _LEAST_SHARD), min(free(p) for p in group) - kept)
@@ -126,7 +178,9 @@ class Image:
                     plan.append((group, take))
                     left -= take
         if left:
-            raise CapacityError(f"no room in SRAM for a table of {rows} rows: {left} rows left over")
+            raise CapacityError(
+                f"no room in SRAM for a table of {rows} rows: {left} rows left over"
+            )
         return plan
 
     # ------------------------------------------------------------------------------------------------------ tiles
@@ -134,11 +188,16 @@ class Image:
         """Slices (16 per byte of `type_`) with `words` free words at a common base, on one side."""
         need = 1 if type_ is Type.I8 else 2
         banks = self.banks[side]
-        choices = [tuple(s for bank in banks[i : i + need] for s in bank) for i in range(0, len(banks) - need + 1, need)]
+        choices = [
+            tuple(s for bank in banks[i : i + need] for s in bank)
+            for i in range(0, len(banks) - need + 1, need)
+        ]
         slices = min(choices, key=lambda c: max(self.next_word[s] for s in c))
         base = max(self.next_word[s] for s in slices)
         if base + words > min(self.top[s] for s in slices):
-            raise CapacityError(f"no room in SRAM for {what}: the {('west', 'east')[side]} weight slices are full")
+            raise CapacityError(
+                f"no room in SRAM for {what}: the {('west', 'east')[side]} weight slices are full"
+            )
         for s in slices:
             self.next_word[s] = base + words
         return slices, base
@@ -147,15 +206,27 @@ class Image:
         """Place the tiles of a matrix; each output chunk goes to the MXM engine with the fewest columns so far."""
         self.matrices[matrix.key] = matrix
         for out_chunk in range(len(matrix.out)):
-            engines = [e for e in self.groups_on if (e[1] < 0) == (type_ is Type.F16) and side in (None, e[0])]
+            engines = [
+                e
+                for e in self.groups_on
+                if (e[1] < 0) == (type_ is Type.F16) and side in (None, e[0])
+            ]
             engine = min(engines, key=lambda e: (self.groups_on[e], e))
             groups = matrix.n_groups(out_chunk)
             for in_chunk in range(len(matrix.into)):
                 slices, base = self.columns(engine[0], type_, groups, matrix.key)
                 self.groups_on[engine] += groups
                 self.tiles[matrix.key, out_chunk, in_chunk] = Tile(
-                    f"{matrix.key}[{out_chunk},{in_chunk}]", type_, engine[0], groups, plane=engine[1], slices=slices,
-                    base=base, matrix=matrix.key, out_chunk=out_chunk, in_chunk=in_chunk,
+                    f"{matrix.key}[{out_chunk},{in_chunk}]",
+                    type_,
+                    engine[0],
+                    groups,
+                    plane=engine[1],
+                    slices=slices,
+                    base=base,
+                    matrix=matrix.key,
+                    out_chunk=out_chunk,
+                    in_chunk=in_chunk,
                 )
 
     def cache(self, name: str, rows: int, side: int) -> Buffer:
@@ -163,8 +234,15 @@ class Image:
         words = -(-rows // 16) + 1
         slices, base = self.columns(side, Type.F16, words, name)
         half = len(slices) // 2
-        made = Buffer(name, Type.F16, rows, fixed=True, interleaved=True, slices=(slices[:half], slices[half:]),
-                      bases=(base, base))
+        made = Buffer(
+            name,
+            Type.F16,
+            rows,
+            fixed=True,
+            interleaved=True,
+            slices=(slices[:half], slices[half:]),
+            bases=(base, base),
+        )
         self.buffers[name] = made
         return made
 
@@ -173,8 +251,15 @@ class Image:
         key = ("ones", side, 0)
         if key not in self.tiles:
             slices, base = self.columns(side, Type.F16, 1, "ones")
-            self.tiles[key] = Tile(f"ones.{side}", Type.F16, side, self.g.columns // 16, uniform=True, slices=slices,
-                                   base=base)
+            self.tiles[key] = Tile(
+                f"ones.{side}",
+                Type.F16,
+                side,
+                self.g.columns // 16,
+                uniform=True,
+                slices=slices,
+                base=base,
+            )
         return self.tiles[key]
 
     def identity(self, side: int) -> Tile:
@@ -182,7 +267,9 @@ class Image:
         key = ("identity", side, 0)
         if key not in self.tiles:
             slices, base = self.columns(side, Type.F16, self.g.columns // 16, "identity")
-            self.tiles[key] = Tile(f"identity.{side}", Type.F16, side, self.g.columns // 16, slices=slices, base=base)
+            self.tiles[key] = Tile(
+                f"identity.{side}", Type.F16, side, self.g.columns // 16, slices=slices, base=base
+            )
         return self.tiles[key]
 
     def head_ones(self, side: int, head_dim: int = 0) -> Tile:
@@ -190,15 +277,28 @@ class Image:
         key = ("head_ones", side, 0)
         if key not in self.tiles:
             slices, base = self.columns(side, Type.F16, self.g.columns // 16, "head_ones")
-            made = Tile(f"head_ones.{side}", Type.F16, side, self.g.columns // 16, slices=slices, base=base,
-                        out_chunk=head_dim)
+            made = Tile(
+                f"head_ones.{side}",
+                Type.F16,
+                side,
+                self.g.columns // 16,
+                slices=slices,
+                base=base,
+                out_chunk=head_dim,
+            )
             self.tiles[key] = made
         return self.tiles[key]
 
     def zero_row(self) -> Buffer:
         """One f16 row of zeros: word 0 of two work slices, which nothing ever writes."""
-        return Buffer("zeros", Type.F16, fixed=True, constant=True, slices=tuple((s,) for s in self.work[EAST][:2]),
-                      bases=(0, 0))
+        return Buffer(
+            "zeros",
+            Type.F16,
+            fixed=True,
+            constant=True,
+            slices=tuple((s,) for s in self.work[EAST][:2]),
+            bases=(0, 0),
+        )
 
     # -------------------------------------------------------------------------------------------------------- bytes
     def write(self, memory: Memory, model: Model) -> None:
@@ -225,7 +325,10 @@ class Image:
     def table_words(self) -> int:
         """Words taken from the top of slices by look-up tables."""
         work = {s for side in self.work.values() for s in side}
-        return sum(self.g.words - (self.text_words if s in work else 0) - top for s, top in enumerate(self.top))
+        return sum(
+            self.g.words - (self.text_words if s in work else 0) - top
+            for s, top in enumerate(self.top)
+        )
 
     def constant_ranges(self) -> NDArray[np.int64]:
         """(slice, first word, end word) of everything no program writes."""
@@ -235,7 +338,10 @@ class Image:
             rows += [(s, tile.base, tile.base + words) for s in tile.slices]
         for buffer in self.buffers.values():
             if buffer.constant:
-                rows += [(s, b, b + buffer.rows) for (s,), b in zip(buffer.slices, buffer.bases, strict=True)]
+                rows += [
+                    (s, b, b + buffer.rows)
+                    for (s,), b in zip(buffer.slices, buffer.bases, strict=True)
+                ]
         return np.array(sorted(rows), np.int64).reshape(-1, 3)
 
 
@@ -255,7 +361,9 @@ def new_image(g: Geometry, text_words: int) -> Image:
     for side in (WEST, EAST):
         for s in work[side]:
             top[s] -= text_words
-    return Image(g=g, next_word=[1] * (2 * g.n_side), top=top, text_words=text_words, work=work, banks=banks)
+    return Image(
+        g=g, next_word=[1] * (2 * g.n_side), top=top, text_words=text_words, work=work, banks=banks
+    )
 
 
 def store(memory: Memory, buffer: Buffer, rows: NDArray[np.generic], first: int = 0) -> None:
@@ -282,8 +390,11 @@ def fetch(memory: Memory, buffer: Buffer) -> NDArray[np.generic]:
 
 
 _NUMPY = {
-    Type.F32: np.dtype("<f4"), Type.I32: np.dtype("<i4"), Type.F16: np.dtype("<f2"),
-    Type.I8: np.dtype("i1"), Type.U8: np.dtype("u1"),
+    Type.F32: np.dtype("<f4"),
+    Type.I32: np.dtype("<i4"),
+    Type.F16: np.dtype("<f2"),
+    Type.I8: np.dtype("i1"),
+    Type.U8: np.dtype("u1"),
 }
 
 
@@ -296,7 +407,7 @@ def to_bytes(rows: NDArray[np.generic], type_: Type) -> NDArray[np.uint8]:
 
 
 def _store_tile(memory: Memory, tile: Tile, block: NDArray[np.float32]) -> None:
-    """block [column, row] → column 16 g + s to slice s, word base + g (f16: low bytes first 16 slices, then high)."""
+    """Block [column, row] → column 16 g + s to slice s, word base + g (f16: low bytes first 16 slices, then high)."""
     if tile.type is Type.I8:
         planes = [block.astype(np.int8).view(np.uint8)]
     else:

@@ -28,7 +28,9 @@ class Buffer:
     rows: int = 1
     fixed: bool = False
     constant: bool = False
-    interleaved: bool = False  # rows spread over 16 slices of one side, so that they can be loaded as MXM columns
+    interleaved: bool = (
+        False  # rows spread over 16 slices of one side, so that they can be loaded as MXM columns
+    )
     side: int = -1  # required side, −1 any
     slices: tuple[tuple[int, ...], ...] = ()
     bases: tuple[int, ...] = ()
@@ -75,7 +77,7 @@ class Feed:
 
     tile: Tile
     source: Buffer
-    group: "Accumulator"
+    group: Accumulator
     row: int = 0
     add: bool = False
     last: bool = True
@@ -159,11 +161,20 @@ class Task:
     feeds: list[Feed] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     outputs: list[tuple[int, Buffer, int]] = field(default_factory=list)
-    sxm: "Append | None" = None
+    sxm: Append | None = None
 
     # building helpers ------------------------------------------------------------------------------------------
-    def feed(self, tile: Tile, source: Buffer, group: Accumulator, *, row: int = 0, add: bool = False,
-             last: bool = True, swap: bool = False) -> FromFeed:
+    def feed(
+        self,
+        tile: Tile,
+        source: Buffer,
+        group: Accumulator,
+        *,
+        row: int = 0,
+        add: bool = False,
+        last: bool = True,
+        swap: bool = False,
+    ) -> FromFeed:
         self.feeds.append(Feed(tile, source, group, row, add, last, swap))
         return FromFeed(len(self.feeds) - 1)
 

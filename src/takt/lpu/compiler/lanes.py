@@ -32,7 +32,8 @@ def plain(n: int, lanes: int) -> Lanes:
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadLanes:
     """Lanes of the attention part. `kv` vectors hold `per_vector` key heads each; query vector g·len(kv) + v holds,
-    for each key head of kv vector v, the g-th of the query heads that share it."""
+    for each key head of kv vector v, the g-th of the query heads that share it.
+    """
 
     per_vector: int
     group: int  # query heads per key head
@@ -71,9 +72,10 @@ def head_lanes(shape: ModelShape, lanes: int) -> HeadLanes:
     return HeadLanes(per_vector=per, group=group, q=q[0], k=kv[0], v=kv[1], o=q[1])
 
 
-def rope_rows(shape: ModelShape, lanes: int, positions: NDArray[np.int64], frequencies: NDArray[np.float64]
-              ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """cos and signed sin on lanes, [len(positions), 320] each: out = x · cos + neighbour(x) · sin."""
+def rope_rows(
+    shape: ModelShape, lanes: int, positions: NDArray[np.int64], frequencies: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Cos and signed sin on lanes, [len(positions), 320] each: out = x · cos + neighbour(x) · sin."""
     hd = shape.head_dim
     angle = positions[:, None].astype(np.float64) * frequencies[None, :]
     cos, sin = np.repeat(np.cos(angle), 2, axis=1), np.repeat(np.sin(angle), 2, axis=1)

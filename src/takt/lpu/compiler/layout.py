@@ -18,7 +18,9 @@ F32, F16, I8, U8 = Type.F32, Type.F16, Type.I8, Type.U8
 MAX_CHUNK = 64
 """Most prompt positions one program takes; fewer if all heads of a key vector would not fit the accumulators."""
 
-_ROOM_PER_ROW = 14  # words of a work slice that tables leave free for each position worked on together
+_ROOM_PER_ROW = (
+    14  # words of a work slice that tables leave free for each position worked on together
+)
 
 
 @dataclass(slots=True)
@@ -36,15 +38,23 @@ class Layout:
     chunk: int  # prompt positions (decoder) or sequence positions (encoder) of one program
     matrices: dict[str, Matrix] = field(default_factory=dict)
     bias: dict[str, list[Buffer]] = field(default_factory=dict)
-    scale: dict[str, list[Buffer]] = field(default_factory=dict)  # i8 weights: what an accumulator step is worth
-    bounds: dict[str, float] = field(default_factory=dict)  # i8 weights: largest activation of each matrix
+    scale: dict[str, list[Buffer]] = field(
+        default_factory=dict
+    )  # i8 weights: what an accumulator step is worth
+    bounds: dict[str, float] = field(
+        default_factory=dict
+    )  # i8 weights: largest activation of each matrix
     embed: list[list[Buffer]] = field(default_factory=list)  # [chunk][shard]
     embed_scale: np.ndarray | None = None  # i8 weights: what a step of each row is worth
     position: list[list[Buffer]] = field(default_factory=list)
     tables: dict[str, Buffer] = field(default_factory=dict)
     k_cache: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # layer, key vector
-    v_cache: dict[tuple[int, int, int], Buffer] = field(default_factory=dict)  # layer, key vector, block
-    columns: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # side, hidden chunk: rows as MXM columns
+    v_cache: dict[tuple[int, int, int], Buffer] = field(
+        default_factory=dict
+    )  # layer, key vector, block
+    columns: dict[tuple[int, int], Buffer] = field(
+        default_factory=dict
+    )  # side, hidden chunk: rows as MXM columns
     inputs: dict[str, Buffer] = field(default_factory=dict)
     outputs: dict[str, Buffer] = field(default_factory=dict)
 
@@ -64,14 +74,28 @@ class Layout:
     def k_tile(self, layer: int, vector: int, block: int, after: tuple[Buffer, ...] = ()) -> Tile:
         """Keys of one block as a weight tile: column = position."""
         k, groups = self.k_cache[layer, vector], self.lanes // 16
-        return Tile(f"{layer}.K[{vector},{block}]", F16, self.attention_side(layer), min(groups, k.rows // 16),
-                    slices=k.slices[0] + k.slices[1], base=k.bases[0] + block * groups, sources=after)
+        return Tile(
+            f"{layer}.K[{vector},{block}]",
+            F16,
+            self.attention_side(layer),
+            min(groups, k.rows // 16),
+            slices=k.slices[0] + k.slices[1],
+            base=k.bases[0] + block * groups,
+            sources=after,
+        )
 
     def v_tile(self, layer: int, vector: int, block: int, after: tuple[Buffer, ...] = ()) -> Tile:
         """Values of one block as a weight tile: row = position, column = lane of the value vector."""
         v = self.v_cache[layer, vector, block]
-        return Tile(f"{layer}.V[{vector},{block}]", F16, self.attention_side(layer), -(-v.rows // 16),
-                    slices=v.slices[0] + v.slices[1], base=v.bases[0], sources=after)
+        return Tile(
+            f"{layer}.V[{vector},{block}]",
+            F16,
+            self.attention_side(layer),
+            -(-v.rows // 16),
+            slices=v.slices[0] + v.slices[1],
+            base=v.bases[0],
+            sources=after,
+        )
 
 
 def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
@@ -84,8 +108,15 @@ def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
     if encoder:
         context = chunk = -(-context // 16) * 16
     out = Layout(
-        shape=shape, image=image, hidden=plain(shape.dim, lanes), heads=heads, ffn=plain(shape.hidden_dim, lanes),
-        vocab=plain(shape.vocab_size, lanes), weights=weights, context=context, chunk=chunk,
+        shape=shape,
+        image=image,
+        hidden=plain(shape.dim, lanes),
+        heads=heads,
+        ffn=plain(shape.hidden_dim, lanes),
+        vocab=plain(shape.vocab_size, lanes),
+        weights=weights,
+        context=context,
+        chunk=chunk,
     )
     for side in (0, 1):
         image.ones(side)
@@ -119,11 +150,14 @@ def _tables(out: Layout) -> None:
         for window in sorted({w or 0 for w in shape.windows} | {0}):  # prompt chunks always need 0
             reach = np.arange(lanes + min(window or 0, out.context) + 1)[:, None]
             seen = (where < reach) & ((where > reach - window) if window else True)
-            out.tables[f"seen{window}"] = image.buffer(f"seen{window}", U8, len(reach), content=seen.astype(np.uint8))
+            out.tables[f"seen{window}"] = image.buffer(
+                f"seen{window}", U8, len(reach), content=seen.astype(np.uint8)
+            )
     if shape.position == "rope":
-        cos, sin = rope_rows(shape, lanes, np.arange(out.context), rope_frequencies(shape))
-        out.tables["cos"] = image.buffer("cos", F32, out.context, content=cos)
-        out.tables["sin"] = image.buffer("sin", F32, out.context, content=sin)
+        rows = -(-out.context // out.chunk) * out.chunk  # the last chunk may reach beyond the context
+        cos, sin = rope_rows(shape, lanes, np.arange(rows), rope_frequencies(shape))
+        out.tables["cos"] = image.buffer("cos", F32, rows, content=cos)
+        out.tables["sin"] = image.buffer("sin", F32, rows, content=sin)
 
 
 def _inputs(out: Layout) -> None:
@@ -161,7 +195,9 @@ def _embedding(out: Layout, model: Model) -> None:
     table = model.tensor("embed.weight")
     if out.weights is I8:
         out.embed_scale = (np.abs(table).max(axis=1) / 127).astype(np.float32)
-        table = np.rint(table / np.where(out.embed_scale > 0, out.embed_scale, 1)[:, None]).astype(np.int8)
+        table = np.rint(table / np.where(out.embed_scale > 0, out.embed_scale, 1)[:, None]).astype(
+            np.int8
+        )
         out.inputs["token_scale"] = out.image.buffer("token_scale", F32, out.chunk, side=1, hop=1)
     out.embed = out.image.tables("embed", out.weights, _laid(out, table, out.weights), room)
     for i in range(len(out.embed[0])):
@@ -192,12 +228,16 @@ def _matrices(out: Layout, model: Model) -> None:
         out.bounds = activation_bounds(model, out.matrices)
     for matrix in everything:
         layer, _, part = matrix.key.partition(".")
-        if part == "v":  # a prompt's values are made with these rows as f16 activations, on the attention side
+        if (
+            part == "v"
+        ):  # a prompt's values are made with these rows as f16 activations, on the attention side
             image.add_matrix(matrix, F16, out.attention_side(int(layer)))
             continue
         image.add_matrix(matrix, out.weights)
         if i8:
-            step = matrix.scales(matrix.folded(model)) * np.float32(out.bounds[matrix.key] / matrix.levels)
+            step = matrix.scales(matrix.folded(model)) * np.float32(
+                out.bounds[matrix.key] / matrix.levels
+            )
             out.scale[matrix.key] = _rows(out, f"{matrix.key}.scale", lanes_of(matrix.out, step), 0)
         bias = matrix.folded_bias(model) if matrix.bias else None
         if bias is not None:
@@ -205,7 +245,9 @@ def _matrices(out: Layout, model: Model) -> None:
             out.bias[matrix.key] = _rows(out, f"{matrix.key}.bias", rows, 1)
             if part in ("q", "k") and out.shape.position == "rope":
                 swapped = rows.reshape(-1, out.lanes // 2, 2)[..., ::-1].reshape(-1, out.lanes)
-                out.bias[matrix.key + ".swapped"] = _rows(out, f"{matrix.key}.bias_swapped", swapped, 0)
+                out.bias[matrix.key + ".swapped"] = _rows(
+                    out, f"{matrix.key}.bias_swapped", swapped, 0
+                )
 
 
 def _norms(out: Layout, model: Model) -> None:
@@ -216,7 +258,9 @@ def _norms(out: Layout, model: Model) -> None:
     for name in names:
         for part in ("weight", "bias"):
             values = lanes_of(out.hidden, model.tensor(f"{name}.{part}"))
-            out.bias[f"{name}.{part}"] = _rows(out, f"{name}.{part}", values, int(part == "bias"), F16)
+            out.bias[f"{name}.{part}"] = _rows(
+                out, f"{name}.{part}", values, int(part == "bias"), F16
+            )
 
 
 def _head_norms(out: Layout, model: Model) -> None:
@@ -230,8 +274,12 @@ def _head_norms(out: Layout, model: Model) -> None:
             row = np.where(lanes[:1] >= 0, gain[lanes[:1] % shape.head_dim], 0).astype(np.float32)
             swapped = row.reshape(-1, 2)[:, ::-1].reshape(1, -1)
             out.bias[f"{n}.{part}.gain"] = _rows(out, f"{n}.{part}.gain", row, 0)
-            out.bias[f"{n}.{part}.gain_swapped"] = _rows(out, f"{n}.{part}.gain_swapped", swapped, 0)
+            out.bias[f"{n}.{part}.gain_swapped"] = _rows(
+                out, f"{n}.{part}.gain_swapped", swapped, 0
+            )
 
 
 def _rows(out: Layout, name: str, rows: np.ndarray, side: int, type_: Type = F32) -> list[Buffer]:
-    return [out.image.constant_row(f"{name}{c}", type_, side, rows[c : c + 1]) for c in range(len(rows))]
+    return [
+        out.image.constant_row(f"{name}{c}", type_, side, rows[c : c + 1]) for c in range(len(rows))
+    ]

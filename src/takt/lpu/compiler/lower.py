@@ -32,14 +32,18 @@ class _Step(Builder):
         """Table rows of the tokens (and positions), summed, one task per chunk and shard."""
         l, out = self.l, Hidden()
         for c in range(len(l.hidden)):
-            values: list[Source] = [FromGather(t, l.inputs[f"token{i}"]) for i, t in enumerate(l.embed[c])]
+            values: list[Source] = [
+                FromGather(t, l.inputs[f"token{i}"]) for i, t in enumerate(l.embed[c])
+            ]
             n_tokens = len(values)
             values += positions[c : c + 1]
             partial: Buffer | None = None
             for i, value in enumerate(values):
                 task = self.task("embed")
                 if i < n_tokens and l.weights is I8:
-                    node = task.op("mul", task.op("itof", value), FromBuffer(l.inputs["token_scale"]))
+                    node = task.op(
+                        "mul", task.op("itof", value), FromBuffer(l.inputs["token_scale"])
+                    )
                 else:
                     node = _node(task, value)
                 if partial is not None:
@@ -79,7 +83,9 @@ class Decode(_Step):
         cos_sin = None
         if self.shape.position == "rope":
             cos_sin = FromBuffer(l.inputs["rope_cos"]), FromBuffer(l.inputs["rope_sin"])
-        turned = self.angles(later, *cos_sin) if cos_sin is not None and not self.shape.qk_norm else None
+        turned = (
+            self.angles(later, *cos_sin) if cos_sin is not None and not self.shape.qk_norm else None
+        )
         projected: dict[str, list[Buffer]] = {"k": [], "q": []}
         for which, chunks in (("k", heads.n_kv), ("q", len(heads.q))):
             for c in range(chunks):
@@ -102,7 +108,10 @@ class Decode(_Step):
         mask = l.inputs[f"mask{self.shape.windows[layer] or 0}"]
         blocks = range(self.block + 1)
         weights = {
-            vector: [self.scores(l.k_tile(layer, vector, b), ones, mine, queries, FromBuffer(mask, b)) for b in blocks]
+            vector: [
+                self.scores(l.k_tile(layer, vector, b), ones, mine, queries, FromBuffer(mask, b))
+                for b in blocks
+            ]
             for vector, mine in self.vectors()
         }
         outputs: dict[int, Operand] = {}
@@ -117,17 +126,25 @@ class Decode(_Step):
         l, side = self.l, self.l.attention_side(layer)
         for vector in range(l.heads.n_kv):
             cache = l.k_cache[layer, vector]
-            self.task("cache key").sxm = Append("scatter", k[vector], cache, maps=l.inputs["cache_row"])
+            self.task("cache key").sxm = Append(
+                "scatter", k[vector], cache, maps=l.inputs["cache_row"]
+            )
             turned = self.temp(f"v.turned{vector}", F16, side)
-            self.task("cache value").sxm = Append("rotate", v[vector], turned, maps=l.inputs["rotate"])
+            self.task("cache value").sxm = Append(
+                "rotate", v[vector], turned, maps=l.inputs["rotate"]
+            )
             target = l.v_cache[layer, vector, self.block]
-            self.task("cache value").sxm = Append("lane", turned, target, mask=l.inputs["lane"], columns=target.rows)
+            self.task("cache value").sxm = Append(
+                "lane", turned, target, mask=l.inputs["lane"], columns=target.rows
+            )
 
     def head(self, x: Hidden) -> None:
         sources, _, later = self.normed(x, "head", 0)
         for c in range(len(self.l.vocab)):
             task, feed, _ = self.product("head", c, sources, "logits")
-            task.out(_node(task, self.scaled(task, "head", c, feed, later)), self.l.outputs["logits"], c)
+            task.out(
+                _node(task, self.scaled(task, "head", c, feed, later)), self.l.outputs["logits"], c
+            )
 
 
 class _Rows(_Step):
@@ -141,11 +158,21 @@ class _Rows(_Step):
             target = l.columns[side, c]
             task = self.task("columns")
             value: Source = FromBuffer(x.x[c])
-            task.out(task.op("mov", value) if r is None else task.op("mul", value, FromBuffer(r)), target)
+            task.out(
+                task.op("mov", value) if r is None else task.op("mul", value, FromBuffer(r)), target
+            )
             first = self.first_lane() // 16
             tiles.append(
-                Tile(f"{layer}.columns{c}", F16, side, self.rows // 16, slices=target.slices[0] + target.slices[1],
-                     base=target.bases[0], first_group=first, sources=(target,))
+                Tile(
+                    f"{layer}.columns{c}",
+                    F16,
+                    side,
+                    self.rows // 16,
+                    slices=target.slices[0] + target.slices[1],
+                    base=target.bases[0],
+                    first_group=first,
+                    sources=(target,),
+                )
             )
         return tiles
 
@@ -153,7 +180,9 @@ class _Rows(_Step):
         """Lane of the first row within its block of cached positions."""
         return 0
 
-    def transposed_values(self, layer: int, tiles: list[Tile], block: int, keep: FromBuffer | None) -> None:
+    def transposed_values(
+        self, layer: int, tiles: list[Tile], block: int, keep: FromBuffer | None
+    ) -> None:
         """Value rows over positions, into the cache: every row of W_v passes through the columns tiles."""
         l = self.l
         for vector in range(l.heads.n_kv):
@@ -162,8 +191,15 @@ class _Rows(_Step):
             for c, tile in enumerate(tiles):
                 weights = l.image.tiles[f"{layer}.v", vector, c]
                 half = len(weights.slices) // 2
-                source = Buffer(f"{layer}.v_rows", F16, rows=cache.rows, fixed=True, interleaved=True,
-                                slices=(weights.slices[:half], weights.slices[half:]), bases=(weights.base,) * 2)
+                source = Buffer(
+                    f"{layer}.v_rows",
+                    F16,
+                    rows=cache.rows,
+                    fixed=True,
+                    interleaved=True,
+                    slices=(weights.slices[:half], weights.slices[half:]),
+                    bases=(weights.base,) * 2,
+                )
                 task = self.task("values", rows=cache.rows)
                 feed = task.feed(tile, source, group, add=c > 0, last=c == len(tiles) - 1)
             if keep is None:
@@ -204,8 +240,13 @@ class Chunk(_Rows):
         sources, r, later = self.normed(x, f"{layer}.q", 1 - side)
         cos_sin = None
         if self.shape.position == "rope":
-            cos_sin = FromBuffer(l.tables["cos"], self.start), FromBuffer(l.tables["sin"], self.start)
-        turned = self.angles(later, *cos_sin) if cos_sin is not None and not self.shape.qk_norm else None
+            cos_sin = (
+                FromBuffer(l.tables["cos"], self.start),
+                FromBuffer(l.tables["sin"], self.start),
+            )
+        turned = (
+            self.angles(later, *cos_sin) if cos_sin is not None and not self.shape.qk_norm else None
+        )
         projected: dict[str, list[Buffer]] = {"k": [], "q": []}
         for which, chunks in (("k", heads.n_kv), ("q", 0 if last else len(heads.q))):
             for c in range(chunks):
@@ -240,7 +281,9 @@ class Chunk(_Rows):
                 new = b == self.block
                 tile = l.k_tile(layer, vector, b, (l.k_cache[layer, vector],) if new else ())
                 weights.append(self.scores(tile, ones, mine, queries, self.seen(layer, b)))
-                tiles.append(l.v_tile(layer, vector, b, (l.v_cache[layer, vector, b],) if new else ()))
+                tiles.append(
+                    l.v_tile(layer, vector, b, (l.v_cache[layer, vector, b],) if new else ())
+                )
             outputs |= self.mix(tiles, ones, mine, weights, v[vector], f"{layer}.o")
         return self.residual(f"{layer}.o", self.by_chunk(outputs), x, "attention out")
 
@@ -272,7 +315,9 @@ class Encode(_Rows):
             self.layer = layer
             x = self.normalised(self.attention(layer, x), f"layers.{layer}.attn.norm")
             hidden = self.feed_forward(layer, _operands(x), None)
-            x = self.normalised(self.residual(f"{layer}.down", hidden, x, "down"), f"layers.{layer}.ffn.norm")
+            x = self.normalised(
+                self.residual(f"{layer}.down", hidden, x, "down"), f"layers.{layer}.ffn.norm"
+            )
         self.layer = self.shape.n_layers
         self.pool(x)
         return self.plan
@@ -294,8 +339,12 @@ class Encode(_Rows):
             task.out(node, centred)
             if self.l.weights is I8:
                 out.parts.append(tuple(self.temp(f"n{c}.byte{i}", I8) for i in range(2)))
-                self.quantise(task, node, self.l.matrices["0.q"].levels / self.l.bounds["0.q"], out.parts[-1])
-            task = self.task("norm")  # a second task: all operands at once would need every work slice
+                self.quantise(
+                    task, node, self.l.matrices["0.q"].levels / self.l.bounds["0.q"], out.parts[-1]
+                )
+            task = self.task(
+                "norm"
+            )  # a second task: all operands at once would need every work slice
             gain, beta = self.l.bias[name + ".weight"][c], self.l.bias[name + ".bias"][c]
             y = task.op("mul", FromBuffer(centred), FromBuffer(gain, fixed_row=True))
             y = task.op("add", y, FromBuffer(beta, fixed_row=True))
@@ -339,7 +388,9 @@ class Encode(_Rows):
             group = Accumulator(1, fold=True)
             same = l.image.identity(0)
             self.task("pool", rows=1).feed(same, weighted, group, last=False)
-            self.task("pool", rows=self.rows - 1).feed(same, weighted, group, row=1, add=True, last=False)
+            self.task("pool", rows=self.rows - 1).feed(
+                same, weighted, group, row=1, add=True, last=False
+            )
             emit = self.task("pool", rows=1)
             value = emit.feed(same, l.image.zero_row(), group, add=True, last=True)
             emit.out(emit.op("mov", value), l.outputs["pooled"], c)
@@ -353,4 +404,3 @@ def _operands(x: Hidden) -> list[list[Operand]]:
 def _node(task: Task, value: Source) -> FromNode:
     """`value` as an operation of the task."""
     return value if isinstance(value, FromNode) else task.op("mov", value)
-

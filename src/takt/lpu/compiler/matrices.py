@@ -32,10 +32,14 @@ class Matrix:
     norm: str = ""
     factor: float = 1.0
     bias: bool = False
-    into_values: Matrix | None = None  # output projection: the value matrix, whose bias passes through softmax unchanged
+    into_values: Matrix | None = (
+        None  # output projection: the value matrix, whose bias passes through softmax unchanged
+    )
     weight_factor: float = 1.0  # on the weights only, not on the bias
     n_bytes: int = 2  # of fixed-point activations, with i8 weights
-    pairs: bool = False  # i8: rotary partners share a scale, so that it can be applied after the rotation
+    pairs: bool = (
+        False  # i8: rotary partners share a scale, so that it can be applied after the rotation
+    )
 
     def n_groups(self, chunk: int) -> int:
         """Groups of 16 columns that output chunk `chunk` uses."""
@@ -99,8 +103,9 @@ class Matrix:
         return tile
 
 
-def model_matrices(shape: ModelShape, hidden: Lanes, heads: HeadLanes, ffn: Lanes, vocab: Lanes, *, i8: bool
-                   ) -> list[Matrix]:
+def model_matrices(
+    shape: ModelShape, hidden: Lanes, heads: HeadLanes, ffn: Lanes, vocab: Lanes, *, i8: bool
+) -> list[Matrix]:
     """Every matrix of a model in the order it is used.
 
     With `i8` weights a post-norm model's matrices take the normalised rows before gain and shift, which are folded.
@@ -129,8 +134,17 @@ def model_matrices(shape: ModelShape, hidden: Lanes, heads: HeadLanes, ffn: Lane
         if shape.gated:
             put(f"{n}.gate", ff + ".gate", ffn, hidden, norm)
         put(f"{n}.up", ff + ".up", ffn, hidden, norm)
-        halved = 0.5 if shape.activation in ("gelu", "gelu_tanh") else 1.0  # the activation leaves out its ½
-        put(f"{n}.down", ff + ".down", hidden, ffn, weight_factor=halved, n_bytes=3 if shape.gated else 2)
+        halved = (
+            0.5 if shape.activation in ("gelu", "gelu_tanh") else 1.0
+        )  # the activation leaves out its ½
+        put(
+            f"{n}.down",
+            ff + ".down",
+            hidden,
+            ffn,
+            weight_factor=halved,
+            n_bytes=3 if shape.gated else 2,
+        )
     if shape.family == "decoder":
         put("head", "head", vocab, hidden, "final.norm" if pre else "")
     return out
@@ -155,10 +169,16 @@ def activation_bounds(model: Model, matrices: dict[str, Matrix]) -> dict[str, fl
     for key in matrices:
         layer, _, part = key.partition(".")
         if part == "o":
-            out[key] = _MARGIN * float(_value_reach(model, matrices[f"{layer}.v"], layer, root).max())
+            out[key] = _MARGIN * float(
+                _value_reach(model, matrices[f"{layer}.v"], layer, root).max()
+            )
         elif part == "down":
             top = reach(f"{layer}.up")
-            top = top * reach(f"{layer}.gate") if shape.gated else top * (2 if shape.activation != "relu" else 1)
+            top = (
+                top * reach(f"{layer}.gate")
+                if shape.gated
+                else top * (2 if shape.activation != "relu" else 1)
+            )
             out[key] = _MARGIN * float(top.max())
         else:
             out[key] = _MARGIN * root

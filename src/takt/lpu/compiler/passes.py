@@ -66,10 +66,14 @@ class Lower:
         for task in work.plan.tasks:
             for buffer in inputs_of(task):
                 if not buffer.fixed and id(buffer) not in written:
-                    raise CompileError(f"task {task.label} reads {buffer.name} before it is written")
+                    raise CompileError(
+                        f"task {task.label} reads {buffer.name} before it is written"
+                    )
             for _, buffer, _ in task.outputs:
                 if not buffer.fixed and id(buffer) not in read:
-                    raise CompileError(f"nobody reads {buffer.name}, which task {task.label} writes")
+                    raise CompileError(
+                        f"nobody reads {buffer.name}, which task {task.label} writes"
+                    )
                 written.add(id(buffer))
             if task.sxm is not None:
                 written.add(id(task.sxm.target))
@@ -87,12 +91,19 @@ class Schedule:
         assert work.plan is not None
         done = scheduler.run(work.plan)
         program = Program(
-            chip_id=work.chip.id, instructions=done.instructions, name=work.plan.name,
+            chip_id=work.chip.id,
+            instructions=done.instructions,
+            name=work.plan.name,
             constant=image.constant_ranges(),
         )
         words = sum(done.words_used) - len(done.words_used) + image.table_words()
-        return replace(work, program=program, placed=tuple(done.placed), ideal_cycles=done.ideal_cycles,
-                       words_used=words)
+        return replace(
+            work,
+            program=program,
+            placed=tuple(done.placed),
+            ideal_cycles=done.ideal_cycles,
+            words_used=words,
+        )
 
     def spec(self, work: Work) -> None:
         assert work.program is not None
@@ -109,7 +120,9 @@ class Supply:
     def run(self, work: Work) -> Work:
         assert work.program is not None
         image, g = work.layout.image, work.geometry
-        text = [(s, g.words - image.text_words, g.words) for side in image.work.values() for s in side]
+        text = [
+            (s, g.words - image.text_words, g.words) for side in image.work.values() for s in side
+        ]
         program = plan_supply(work.program, work.chip, text)
         text_rows = int((program.constant[:, 2] - program.constant[:, 1]).sum())
         rows = int((work.program.constant[:, 2] - work.program.constant[:, 1]).sum())
@@ -129,8 +142,12 @@ class Verify:
         assert work.program is not None
         report = prove(work.program, work.chip)
         program = replace(work.program, cycles=report.cycles)
-        return replace(work, program=program, activity=report.activity,
-                       bound=bound(program, work.chip, work.ideal_cycles))
+        return replace(
+            work,
+            program=program,
+            activity=report.activity,
+            bound=bound(program, work.chip, work.ideal_cycles),
+        )
 
     def spec(self, work: Work) -> None:
         return
@@ -152,4 +169,3 @@ def run_passes(work: Work) -> Work:
         if debug_level() >= 2:
             print(f"takt: pass {step.name} {time.perf_counter() - start:.2f} s", file=sys.stderr)
     return work
-

@@ -21,7 +21,6 @@ from takt.lpu.compiler.geometry import Geometry
 from takt.lpu.compiler.ir import (
     EAST,
     WEST,
-    Accumulator,
     Append,
     Buffer,
     Constant,
@@ -40,9 +39,13 @@ from takt.lpu.isa.program import INSTRUCTION, sort_instructions
 from takt.lpu.isa.table import ADD, BY_NAME, EMIT, KEEP, Type, stream_ref, vxm_operand
 
 _ORIGIN = 64  # bit of diagonal 0 in stream timelines: diagonals start below zero
-_SWAP = sum((lane ^ 1) << (4 * lane) for lane in range(16))  # distribute map: exchange neighbouring lanes
+_SWAP = sum(
+    (lane ^ 1) << (4 * lane) for lane in range(16)
+)  # distribute map: exchange neighbouring lanes
 _TRIES = 4096  # cycles tried for one task (those that a known clash rules out are skipped) before giving up
-_MAX_DELAY = 4  # copies tried before each output when a task's accesses to one slice collide with each other
+_MAX_DELAY = (
+    4  # copies tried before each output when a task's accesses to one slice collide with each other
+)
 _CENTRE = 2
 
 Row = tuple[int, int, int, int, int, int, int, int, int, int, int]
@@ -88,7 +91,9 @@ class Undo:
 
     def take(self, line: Timeline, time: int, mask: int) -> bool:
         if (line.bits >> time) & mask:
-            self.rigid = any(own is line and ((m << at) >> time) & mask for own, at, m in self.taken)
+            self.rigid = any(
+                own is line and ((m << at) >> time) & mask for own, at, m in self.taken
+            )
             self.skip = max(1, line.wait(time, mask))
             return False
         line.bits |= mask << time
@@ -104,8 +109,14 @@ class Undo:
 class Scheduler:
     """Owner of all reservation tables while one program is scheduled."""
 
-    def __init__(self, g: Geometry, work: dict[int, tuple[int, ...]], next_word: list[int], limit: list[int],
-                 zero_word: int = 0) -> None:
+    def __init__(
+        self,
+        g: Geometry,
+        work: dict[int, tuple[int, ...]],
+        next_word: list[int],
+        limit: list[int],
+        zero_word: int = 0,
+    ) -> None:
         """`work[side]` are the slices for temporaries; `next_word[slice]`/`limit[slice]` their free words."""
         self.g = g
         self.work = work
@@ -114,7 +125,9 @@ class Scheduler:
         self.limit = limit
         self.queue = [Timeline() for _ in range(len(g.queue))]
         # streams[direction][segment][stream]; segments: west of the VXM, east of it, and at it
-        self.streams = [[[Timeline() for _ in range(g.n_streams)] for _ in range(3)] for _ in range(2)]
+        self.streams = [
+            [[Timeline() for _ in range(g.n_streams)] for _ in range(3)] for _ in range(2)
+        ]
         self.engines: dict[tuple[int, int], _Engine] = {}
         self.rows: list[Row] = []
         self.blocks: list[NDArray[np.void]] = []
@@ -147,25 +160,58 @@ class Scheduler:
             for i, name in enumerate(("a", "b", "c", "d", "imm")):
                 array[name] = columns[:, 6 + i]
         everything = np.concatenate([array, *self.blocks])
-        return Schedule(sort_instructions(everything), self.placed, self.ideal_end, list(self.next_word))
+        return Schedule(
+            sort_instructions(everything), self.placed, self.ideal_end, list(self.next_word)
+        )
 
     def _count_readers(self, task: Task) -> None:
         inputs = inputs_of(task)
         for buffer in inputs:
             buffer.n_readers += 1
         # Single rows meet in a slice only if one operation takes both; long runs overlap whatever takes them.
-        together = [inputs] if task.rows > 1 or task.sxm is not None else [
-            [s.buffer for s in node.sources if isinstance(s, FromBuffer)] for node in task.nodes
-        ]
+        together = (
+            [inputs]
+            if task.rows > 1 or task.sxm is not None
+            else [
+                [s.buffer for s in node.sources if isinstance(s, FromBuffer)] for node in task.nodes
+            ]
+        )
         for group in together:
             for buffer in group:
                 self.peers.setdefault(id(buffer), []).extend(b for b in group if b is not buffer)
 
-    def emit(self, time: int, queue: int, op: str, *, count: int = 1, gap: int = 1, step: int = 0,
-             a: int = 0, b: int = 0, c: int = 0, d: int = 0, imm: int = 0) -> None:
+    def emit(
+        self,
+        time: int,
+        queue: int,
+        op: str,
+        *,
+        count: int = 1,
+        gap: int = 1,
+        step: int = 0,
+        a: int = 0,
+        b: int = 0,
+        c: int = 0,
+        d: int = 0,
+        imm: int = 0,
+    ) -> None:
         if count == 1:
             gap, step = 1, 0
-        self.rows.append((time, queue, BY_NAME[op].op, count, gap, step & 0xFFFFFFFFFFFFFFFF, a, b, c & 0xFFFF, d, imm))
+        self.rows.append(
+            (
+                time,
+                queue,
+                BY_NAME[op].op,
+                count,
+                gap,
+                step & 0xFFFFFFFFFFFFFFFF,
+                a,
+                b,
+                c & 0xFFFF,
+                d,
+                imm,
+            )
+        )
 
     def segments(self, x0: int, x1: int) -> tuple[int, ...]:
         low, high = min(x0, x1), max(x0, x1)
@@ -178,8 +224,15 @@ class Scheduler:
             out.append(_CENTRE)
         return tuple(out)
 
-    def take_streams(self, undo: Undo, direction: int, segments: tuple[int, ...], diagonal: int, mask: int,
-                     width: int) -> int:
+    def take_streams(
+        self,
+        undo: Undo,
+        direction: int,
+        segments: tuple[int, ...],
+        diagonal: int,
+        mask: int,
+        width: int,
+    ) -> int:
         """Claim a group of `width` streams on the given diagonals; returns the first stream or −1."""
         lines = self.streams[direction]
         position = diagonal + _ORIGIN
@@ -231,7 +284,9 @@ class Scheduler:
         self.place(copy)
         feeds = [feed for feed in task.feeds if feed.source is buffer]
         nodes = [i for i, node in enumerate(task.nodes) if _reads_buffer(node, buffer)]
-        if len(feeds) + len(nodes) > 1:  # it clashes with itself: only one of its readers takes the copy
+        if (
+            len(feeds) + len(nodes) > 1
+        ):  # it clashes with itself: only one of its readers takes the copy
             buffer.n_readers += 1
             feeds, nodes = feeds[:0] if nodes else feeds[:1], nodes[:1]
         for feed in feeds:
@@ -239,7 +294,9 @@ class Scheduler:
         for i in nodes:
             node = task.nodes[i]
             sources = tuple(
-                FromBuffer(moved, s.row, s.fixed_row) if isinstance(s, FromBuffer) and s.buffer is buffer else s
+                FromBuffer(moved, s.row, s.fixed_row)
+                if isinstance(s, FromBuffer) and s.buffer is buffer
+                else s
                 for s in node.sources
             )
             task.nodes[i] = Node(node.op, sources)
@@ -254,7 +311,7 @@ class Scheduler:
                     yield source, micro.offset
 
     def _feed_offset(self, chain: Chain, index: int) -> int:
-        """abc dispatch relative to the task's time."""
+        """Abc dispatch relative to the task's time."""
         g = self.g
         return chain.arrival.get(index, 0) - g.x_mxm - g.emit - g.depth
 
@@ -269,10 +326,18 @@ class Scheduler:
             else:
                 for byte, written in enumerate(buffer.written):
                     x = g.slice_x[buffer.location(byte, source.row)[0]]
-                    ready = written + source.row * buffer.interval + 1 + _slack(n, ii, buffer, source.fixed_row)
+                    ready = (
+                        written
+                        + source.row * buffer.interval
+                        + 1
+                        + _slack(n, ii, buffer, source.fixed_row)
+                    )
                     first = max(first, ready + abs(x) + g.read - offset)
                 if not buffer.written:
-                    x = max(abs(g.slice_x[buffer.location(b, source.row)[0]]) for b in range(len(buffer.slices)))
+                    x = max(
+                        abs(g.slice_x[buffer.location(b, source.row)[0]])
+                        for b in range(len(buffer.slices))
+                    )
                     first = max(first, x + g.read - offset)
         for micro in chain.micros:
             if any(isinstance(source, FromGather) for source in micro.sources):
@@ -296,19 +361,32 @@ class Scheduler:
                     travel = abs(target - x) + g.read
                     first = max(first, travel - abc)
                     if buffer.written:
-                        ready = buffer.written[byte] + feed.row * buffer.interval + 1 + _slack(n, ii, buffer, False)
+                        ready = (
+                            buffer.written[byte]
+                            + feed.row * buffer.interval
+                            + 1
+                            + _slack(n, ii, buffer, False)
+                        )
                         first = max(first, ready + travel - abc)
         return first
 
-    def _try(self, task: Task, chain: Chain, t: int, undo: Undo) -> "_Picks | None":
+    def _try(self, task: Task, chain: Chain, t: int, undo: Undo) -> _Picks | None:
         """Claim everything the task needs at time t; None if something is taken."""
         picks = _Picks()
         for index, feed in enumerate(task.feeds):
             if not self._try_feed(task, chain, t, index, feed, undo, picks):
                 return None
         for source, offset in self._reads(task, chain):
-            read = self._try_read(source.buffer, source.row, source.fixed_row, 0, t + offset, task.rows,
-                                  chain.interval, undo)
+            read = self._try_read(
+                source.buffer,
+                source.row,
+                source.fixed_row,
+                0,
+                t + offset,
+                task.rows,
+                chain.interval,
+                undo,
+            )
             if read is None:
                 return None
             picks.reads[_key(source, offset)] = read
@@ -322,8 +400,17 @@ class Scheduler:
                 return None
         return picks
 
-    def _try_read(self, buffer: Buffer, row: int, fixed: bool, target: int, arrival: int, rows: int, interval: int,
-                  undo: Undo) -> "_Read | None":
+    def _try_read(
+        self,
+        buffer: Buffer,
+        row: int,
+        fixed: bool,
+        target: int,
+        arrival: int,
+        rows: int,
+        interval: int,
+        undo: Undo,
+    ) -> _Read | None:
         """Read `rows` rows of a buffer so that row 0 is at x = `target` at cycle `arrival`."""
         g = self.g
         exact = pattern(rows, interval)
@@ -336,10 +423,14 @@ class Scheduler:
         source = g.sign(sides.pop())
         direction = 0 if target > source else 1
         diagonal = arrival - target if direction == 0 else arrival + target
-        first = self.take_streams(undo, direction, self.segments(source, target), diagonal, exact, len(buffer.slices))
+        first = self.take_streams(
+            undo, direction, self.segments(source, target), diagonal, exact, len(buffer.slices)
+        )
         return _Read(buffer, row, fixed, target, arrival, direction, first) if first >= 0 else None
 
-    def _try_feed(self, task: Task, chain: Chain, t: int, index: int, feed: Feed, undo: Undo, picks: "_Picks") -> bool:
+    def _try_feed(
+        self, task: Task, chain: Chain, t: int, index: int, feed: Feed, undo: Undo, picks: _Picks
+    ) -> bool:
         g, ii, n = self.g, chain.interval, task.rows
         abc = t + self._feed_offset(chain, index)
         f16 = feed.tile.type is Type.F16
@@ -365,8 +456,17 @@ class Scheduler:
             return True
         return self._try_result(feed, side, abc, n, ii, span, undo, picks)
 
-    def _try_result(self, feed: Feed, side: int, abc: int, n: int, ii: int, span: int, undo: Undo, picks: "_Picks"
-                    ) -> bool:
+    def _try_result(
+        self,
+        feed: Feed,
+        side: int,
+        abc: int,
+        n: int,
+        ii: int,
+        span: int,
+        undo: Undo,
+        picks: _Picks,
+    ) -> bool:
         """Streams (and distributors) of an emitted result on its way to the VXM."""
         g = self.g
         direction = 1 if side == EAST else 0
@@ -382,13 +482,17 @@ class Scheduler:
             for k in range(4):
                 if not undo.take(self.queue[g.queue[f"sxm.distribute.{letter}{k}"]], at, span):
                     return False
-            swapped = self.take_streams(undo, direction, (side, _CENTRE), diagonal + g.distribute, exact, 4)
+            swapped = self.take_streams(
+                undo, direction, (side, _CENTRE), diagonal + g.distribute, exact, 4
+            )
             if swapped < 0:
                 return False
         picks.results.append((first, swapped))
         return True
 
-    def _try_gather(self, source: FromGather, arrival: int, n: int, undo: Undo, picks: "_Picks") -> bool:
+    def _try_gather(
+        self, source: FromGather, arrival: int, n: int, undo: Undo, picks: _Picks
+    ) -> bool:
         """Table rows of which the first is at the VXM at `arrival`: maps pass the table's hop, rows come back."""
         g, table = self.g, source.table
         slices = [byte[0] for byte in table.slices]
@@ -401,21 +505,34 @@ class Scheduler:
         if read is None:
             return False
         side = g.side_of(slices[0])
-        first = self.take_streams(undo, 1 if side == EAST else 0, (side, _CENTRE), arrival, _span(n, 1), len(slices))
+        first = self.take_streams(
+            undo, 1 if side == EAST else 0, (side, _CENTRE), arrival, _span(n, 1), len(slices)
+        )
         picks.gathers[id(source)] = (read, first)
         return first >= 0
 
-    def _emit_gather(self, source: FromGather, read: "_Read", first: int, arrival: int, n: int) -> int:
+    def _emit_gather(
+        self, source: FromGather, read: _Read, first: int, arrival: int, n: int
+    ) -> int:
         g, table = self.g, source.table
         self._emit_read(read, n, 1)
         inward = 0
         for byte, (s,) in enumerate(table.slices):
             inward = 1 if g.side_of(s) == EAST else 0
-            self.emit(arrival - abs(g.slice_x[s]) - g.gather, s, "gather", count=n, a=stream_ref(read.first, read.direction),
-                      b=stream_ref(first + byte, inward), c=table.bases[byte])
+            self.emit(
+                arrival - abs(g.slice_x[s]) - g.gather,
+                s,
+                "gather",
+                count=n,
+                a=stream_ref(read.first, read.direction),
+                b=stream_ref(first + byte, inward),
+                c=table.bases[byte],
+            )
         return vxm_operand(isa.STREAM, table.type, stream_ref(first, inward))
 
-    def _try_micro(self, task: Task, chain: Chain, t: int, micro: Micro, undo: Undo, picks: "_Picks") -> bool:
+    def _try_micro(
+        self, task: Task, chain: Chain, t: int, micro: Micro, undo: Undo, picks: _Picks
+    ) -> bool:
         g, ii, n = self.g, chain.interval, task.rows
         span, exact = _span(n, ii), pattern(n, ii)
         base = g.queue["vxm.0"]
@@ -431,7 +548,10 @@ class Scheduler:
             first = self.take_streams(undo, 0, (_CENTRE,), done, exact, micro.via.n_streams)
             direction = 0
             if first < 0:
-                first, direction = self.take_streams(undo, 1, (_CENTRE,), done, exact, micro.via.n_streams), 1
+                first, direction = (
+                    self.take_streams(undo, 1, (_CENTRE,), done, exact, micro.via.n_streams),
+                    1,
+                )
             picks.streams.append((direction, first))
             return first >= 0
         if micro.output < 0:
@@ -439,7 +559,9 @@ class Scheduler:
             return True
         return self._try_output(task, micro, done, n, ii, undo, picks)
 
-    def _try_output(self, task: Task, micro: Micro, done: int, n: int, ii: int, undo: Undo, picks: "_Picks") -> bool:
+    def _try_output(
+        self, task: Task, micro: Micro, done: int, n: int, ii: int, undo: Undo, picks: _Picks
+    ) -> bool:
         g = self.g
         _, buffer, row = task.outputs[micro.output]
         exact = pattern(n, ii)
@@ -454,12 +576,16 @@ class Scheduler:
             picks.streams.append((direction, first))
             return first >= 0
         self.turn += 1
-        for side in ((EAST, WEST) if self.turn & 1 else (WEST, EAST)):
+        for side in (EAST, WEST) if self.turn & 1 else (WEST, EAST):
             if buffer.side not in (-1, side):
                 continue
             span = _span(n, ii)
-            chosen = self.free_slices(side, done, span, width, buffer.rows, avoid=self._avoid(buffer))
-            if chosen is None:  # whoever reads it beside another buffer in the same slice has it copied
+            chosen = self.free_slices(
+                side, done, span, width, buffer.rows, avoid=self._avoid(buffer)
+            )
+            if (
+                chosen is None
+            ):  # whoever reads it beside another buffer in the same slice has it copied
                 chosen = self.free_slices(side, done, span, width, buffer.rows)
             if chosen is None:
                 continue
@@ -476,7 +602,9 @@ class Scheduler:
 
     def _avoid(self, buffer: Buffer) -> frozenset[int]:
         """Slices of buffers that some task reads together with this one: a slice gives one vector a cycle."""
-        return frozenset(s for peer in self.peers.get(id(buffer), ()) for byte in peer.slices for s in byte)
+        return frozenset(
+            s for peer in self.peers.get(id(buffer), ()) for byte in peer.slices for s in byte
+        )
 
     def undo(self) -> Undo:
         return Undo()
@@ -484,10 +612,20 @@ class Scheduler:
     def note(self, task: Task, start: int, end: int) -> None:
         self.placed.append(Placed(task.label, task.layer, start, end))
 
-    def free_slices(self, side: int, done: int, span: int, width: int, rows: int, *, inward: bool = False,
-                    avoid: frozenset[int] = frozenset()) -> tuple[int, ...] | None:
+    def free_slices(
+        self,
+        side: int,
+        done: int,
+        span: int,
+        width: int,
+        rows: int,
+        *,
+        inward: bool = False,
+        avoid: frozenset[int] = frozenset(),
+    ) -> tuple[int, ...] | None:
         """`width` work slices of a side with room for `rows` words, free to write a value that is at x = 0 at cycle
-        `done` (or would be)."""
+        `done` (or would be).
+        """
         work = self.work[side]
         chosen: list[int] = []
         for i in range(len(work)):
@@ -501,14 +639,18 @@ class Scheduler:
         return None
 
     # ------------------------------------------------------------------------------------------------- committing
-    def _commit(self, task: Task, chain: Chain, t: int, ideal: int, picks: "_Picks") -> None:
+    def _commit(self, task: Task, chain: Chain, t: int, ideal: int, picks: _Picks) -> None:
         g, ii, n = self.g, chain.interval, task.rows
         end = t
-        for index, (feed, read, result) in enumerate(zip(task.feeds, picks.feeds, picks.results, strict=True)):
+        for index, (feed, read, result) in enumerate(
+            zip(task.feeds, picks.feeds, picks.results, strict=True)
+        ):
             abc = t + self._feed_offset(chain, index)
             self._emit_read(read, n, ii)
             self._emit_feed(task, feed, abc, read, result, n, ii)
-            feed.group.ideal = max(feed.group.ideal, ideal + self._feed_offset(chain, index) + g.depth)
+            feed.group.ideal = max(
+                feed.group.ideal, ideal + self._feed_offset(chain, index) + g.depth
+            )
             end = max(end, abc + g.depth)
         for read in picks.reads.values():
             self._emit_read(read, n, ii)
@@ -521,20 +663,36 @@ class Scheduler:
         start = min([t, *(t + self._feed_offset(chain, i) for i in range(len(task.feeds)))])
         self.placed.append(Placed(task.label, task.layer, start, end + (n - 1) * ii))
 
-    def _emit_read(self, read: "_Read", rows: int, interval: int) -> None:
+    def _emit_read(self, read: _Read, rows: int, interval: int) -> None:
         """The MEM instructions of one buffer read."""
         g = self.g
         last = 0
         for s, time, _, (byte, word, count, gap) in _runs(
             g, read.buffer, read.row, read.fixed, read.target, read.arrival, rows, interval
         ):
-            self.emit(time, s, "read", count=count, gap=gap, step=0 if read.fixed else 1, a=word,
-                      b=stream_ref(read.first + byte, read.direction))
+            self.emit(
+                time,
+                s,
+                "read",
+                count=count,
+                gap=gap,
+                step=0 if read.fixed else 1,
+                a=word,
+                b=stream_ref(read.first + byte, read.direction),
+            )
             last = max(last, time + (count - 1) * gap)
         read.buffer.last_read = max(read.buffer.last_read, last)
 
-    def _emit_feed(self, task: Task, feed: Feed, abc: int, read: "_Read", result: tuple[int, int], n: int, ii: int
-                   ) -> None:
+    def _emit_feed(
+        self,
+        task: Task,
+        feed: Feed,
+        abc: int,
+        read: _Read,
+        result: tuple[int, int],
+        n: int,
+        ii: int,
+    ) -> None:
         g = self.g
         plane, side = _plane(feed.tile), feed.tile.side
         f16 = feed.tile.type is Type.F16
@@ -552,18 +710,41 @@ class Scheduler:
         step = 0 if group.fold else 1
         for first, count in [(r, 1) for r in range(n)] if _shares_plane(task, feed) else [(0, n)]:
             later = first * ii
-            self.emit(abc + later, g.queue[f"mxm.{plane}.a"], "abc", count=count, gap=ii,
-                      a=stream_ref(read.first, read.direction), b=int(Type.F16 if f16 else Type.I8))
-            self.emit(at + later, g.queue[f"mxm.{plane}.c"], "acc", count=count, gap=ii, step=step,
-                      a=group.entry + first * step, b=stream_ref(result[0], inward) if feed.last else 0, c=flags,
-                      d=int(Type.F32 if f16 else Type.I32))
+            self.emit(
+                abc + later,
+                g.queue[f"mxm.{plane}.a"],
+                "abc",
+                count=count,
+                gap=ii,
+                a=stream_ref(read.first, read.direction),
+                b=int(Type.F16 if f16 else Type.I8),
+            )
+            self.emit(
+                at + later,
+                g.queue[f"mxm.{plane}.c"],
+                "acc",
+                count=count,
+                gap=ii,
+                step=step,
+                a=group.entry + first * step,
+                b=stream_ref(result[0], inward) if feed.last else 0,
+                c=flags,
+                d=int(Type.F32 if f16 else Type.I32),
+            )
             if feed.swap:
                 letter = "e" if side == EAST else "w"
                 when = at + later + g.emit + g.x_mxm - g.x_sxm
                 for k in range(4):
-                    self.emit(when, g.queue[f"sxm.distribute.{letter}{k}"], "distribute", count=count, gap=ii,
-                              a=stream_ref(result[0] + k, inward, tap=True), b=stream_ref(result[1] + k, inward),
-                              imm=_SWAP)
+                    self.emit(
+                        when,
+                        g.queue[f"sxm.distribute.{letter}{k}"],
+                        "distribute",
+                        count=count,
+                        gap=ii,
+                        a=stream_ref(result[0] + k, inward, tap=True),
+                        b=stream_ref(result[1] + k, inward),
+                        imm=_SWAP,
+                    )
 
     def _entry(self, plane: int, rows: int) -> int:
         first = self.entry_turn.get(plane, 0)
@@ -572,8 +753,16 @@ class Scheduler:
         self.entry_turn[plane] = first + rows
         return first
 
-    def _emit_micro(self, task: Task, chain: Chain, t: int, micro: Micro, alu: int, stream: tuple[int, int],
-                    picks: "_Picks") -> None:
+    def _emit_micro(
+        self,
+        task: Task,
+        chain: Chain,
+        t: int,
+        micro: Micro,
+        alu: int,
+        stream: tuple[int, int],
+        picks: _Picks,
+    ) -> None:
         g = self.g
         operands: list[int] = []
         imm = 0
@@ -586,9 +775,17 @@ class Scheduler:
                 operands.append(vxm_operand(isa.ALU, kind, picks.alus[source.index]))
             elif isinstance(source, FromBuffer):
                 read = picks.reads[_key(source, micro.offset)]
-                operands.append(vxm_operand(isa.STREAM, source.buffer.type, stream_ref(read.first, read.direction)))
+                operands.append(
+                    vxm_operand(
+                        isa.STREAM, source.buffer.type, stream_ref(read.first, read.direction)
+                    )
+                )
             elif isinstance(source, FromGather):
-                operands.append(self._emit_gather(source, *picks.gathers[id(source)], t + micro.offset, task.rows))
+                operands.append(
+                    self._emit_gather(
+                        source, *picks.gathers[id(source)], t + micro.offset, task.rows
+                    )
+                )
             elif isinstance(source, FromFeed):
                 feed = task.feeds[source.index]
                 first = picks.results[source.index][1 if source.swapped else 0]
@@ -602,26 +799,57 @@ class Scheduler:
         if stream[1] >= 0:
             kind = micro.via if micro.via is not None else task.outputs[micro.output][1].type
             destination = vxm_operand(isa.STREAM, kind, stream_ref(stream[1], stream[0]))
-        self.emit(t + micro.offset, g.queue[f"vxm.{alu}"], micro.op, count=task.rows, gap=chain.interval,
-                  a=operands[0], b=operands[1] if len(operands) > 1 else 0, c=destination, imm=imm)
+        self.emit(
+            t + micro.offset,
+            g.queue[f"vxm.{alu}"],
+            micro.op,
+            count=task.rows,
+            gap=chain.interval,
+            a=operands[0],
+            b=operands[1] if len(operands) > 1 else 0,
+            c=destination,
+            imm=imm,
+        )
 
-    def _emit_output(self, task: Task, micro: Micro, t: int, ideal: int, stream: tuple[int, int], picks: "_Picks",
-                     n: int, ii: int) -> int:
+    def _emit_output(
+        self,
+        task: Task,
+        micro: Micro,
+        t: int,
+        ideal: int,
+        stream: tuple[int, int],
+        picks: _Picks,
+        n: int,
+        ii: int,
+    ) -> int:
         g = self.g
         _, buffer, row = task.outputs[micro.output]
         done = t + micro.offset + g.exit
         if not buffer.slices:
             chosen = picks.places[micro.output]
             buffer.slices = tuple((s,) for s in chosen)
-            buffer.bases = tuple(self.allocate(s, buffer.rows, done + abs(g.slice_x[s])) for s in chosen)
+            buffer.bases = tuple(
+                self.allocate(s, buffer.rows, done + abs(g.slice_x[s])) for s in chosen
+            )
         last = done
-        for s, time, _, (byte, word, count, gap) in _runs(g, buffer, row, False, 0, done, n, ii, write=True):
+        for s, time, _, (byte, word, count, gap) in _runs(
+            g, buffer, row, False, 0, done, n, ii, write=True
+        ):
             buffer.done = max(buffer.done, time + (count - 1) * gap)
-            self.emit(time, s, "write", count=count, gap=gap, step=1, a=word,
-                      b=stream_ref(stream[1] + byte, stream[0]))
+            self.emit(
+                time,
+                s,
+                "write",
+                count=count,
+                gap=gap,
+                step=1,
+                a=word,
+                b=stream_ref(stream[1] + byte, stream[0]),
+            )
             last = max(last, time)
         written = tuple(
-            done + abs(g.slice_x[buffer.location(b, row)[0]]) - row * ii for b in range(len(buffer.slices))
+            done + abs(g.slice_x[buffer.location(b, row)[0]]) - row * ii
+            for b in range(len(buffer.slices))
         )
         buffer.written = tuple(map(max, buffer.written, written)) if buffer.written else written
         buffer.interval = ii
@@ -643,7 +871,9 @@ class Scheduler:
                 return base
         base = self.next_word[slice_]
         if base + rows > self.limit[slice_]:
-            raise CapacityError(f"slice {slice_} has no room for {rows} more vectors of intermediate results")
+            raise CapacityError(
+                f"slice {slice_} has no room for {rows} more vectors of intermediate results"
+            )
         self.next_word[slice_] = base + rows
         return base
 
@@ -651,7 +881,10 @@ class Scheduler:
         """Whether `allocate` would find words."""
         if self.next_word[slice_] + rows <= self.limit[slice_]:
             return True
-        return any(length >= rows and free_at < time for _, length, free_at in self.free_words.get(slice_, ()))
+        return any(
+            length >= rows and free_at < time
+            for _, length, free_at in self.free_words.get(slice_, ())
+        )
 
     def release(self, buffer: Buffer) -> None:
         buffer.n_readers -= 1
@@ -661,7 +894,9 @@ class Scheduler:
 
     # ------------------------------------------------------------------------------------------------------ tiles
     def engine(self, tile: Tile) -> _Engine:
-        return self.engines.setdefault((tile.side, -1 if tile.type is Type.F16 else tile.plane), _Engine())
+        return self.engines.setdefault(
+            (tile.side, -1 if tile.type is Type.F16 else tile.plane), _Engine()
+        )
 
     def overlapping(self, tile: Tile) -> list[_Engine]:
         """Other engines that share planes with this tile's engine."""
@@ -683,7 +918,9 @@ class Scheduler:
         cycles = self._load_cycles(tile, planes, start, groups)
         after = tile.first_group + tile.n_groups
         zeros = cycles[tile.n_groups :]
-        self._emit_load(tile, planes, cycles[: tile.n_groups], tile.first_group, tile.base, tile.uniform)
+        self._emit_load(
+            tile, planes, cycles[: tile.n_groups], tile.first_group, tile.base, tile.uniform
+        )
         for first, last in ((0, tile.first_group), (after, groups)):
             self._emit_load(tile, planes, zeros[: last - first], first, self.zero_word, True)
             zeros = zeros[last - first :]
@@ -700,7 +937,9 @@ class Scheduler:
         for other in others:
             other.tile, other.installed = None, install
 
-    def _load_cycles(self, tile: Tile, planes: tuple[int, ...], start: int, groups: int) -> list[int]:
+    def _load_cycles(
+        self, tile: Tile, planes: tuple[int, ...], start: int, groups: int
+    ) -> list[int]:
         """Cycles (at the MXM) at which each column group arrives: the first free ones from `start` on."""
         g = self.g
         direction = 0 if tile.side == EAST else 1
@@ -716,8 +955,15 @@ class Scheduler:
             busy |= self.queue[g.queue[f"mxm.{p}.w"]].bits >> start
         return [start + c for c in first_free(busy, 0, groups)]
 
-    def _emit_load(self, tile: Tile, planes: tuple[int, ...], cycles: list[int], first_group: int, word: int,
-                   uniform: bool) -> None:
+    def _emit_load(
+        self,
+        tile: Tile,
+        planes: tuple[int, ...],
+        cycles: list[int],
+        first_group: int,
+        word: int,
+        uniform: bool,
+    ) -> None:
         """MEM reads and `lw` of the column groups that arrive at the given cycles."""
         g = self.g
         direction = 0 if tile.side == EAST else 1
@@ -810,11 +1056,15 @@ def _shared_slice(task: Task) -> Buffer | None:
     inputs = inputs_of(task)
     for buffer in inputs:
         uses = sum(_reads_buffer(node, buffer) for node in task.nodes)
-        if (not buffer.fixed or buffer.rows == 1) and uses + sum(f.source is buffer for f in task.feeds) > 1:
+        if (not buffer.fixed or buffer.rows == 1) and uses + sum(
+            f.source is buffer for f in task.feeds
+        ) > 1:
             return buffer
     for buffer in inputs:
         mine = {s for byte in buffer.slices for s in byte}
-        others = {s for other in inputs if other is not buffer for byte in other.slices for s in byte}
+        others = {
+            s for other in inputs if other is not buffer for byte in other.slices for s in byte
+        }
         if not buffer.fixed and mine & others:
             return buffer
     return None
@@ -850,17 +1100,31 @@ def _slack(rows: int, interval: int, buffer: Buffer, fixed: bool) -> int:
 
 
 def _runs(
-    g: Geometry, buffer: Buffer, row: int, fixed: bool, target: int, arrival: int, rows: int, interval: int,
+    g: Geometry,
+    buffer: Buffer,
+    row: int,
+    fixed: bool,
+    target: int,
+    arrival: int,
+    rows: int,
+    interval: int,
     write: bool = False,
 ) -> Iterator[tuple[int, int, int, tuple[int, int, int, int]]]:
     """MEM issues of one access: (slice, first cycle, queue span, (byte, word, count, gap)), one per slice used."""
     for byte in range(len(buffer.slices)):
         k = len(buffer.slices[byte])
-        if k > 1 and rows > k and not fixed:  # one issue each: reads and writes of a slice may then alternate
+        if (
+            k > 1 and rows > k and not fixed
+        ):  # one issue each: reads and writes of a slice may then alternate
             for j in range(rows):
                 s, word = buffer.location(byte, row + j)
                 travel = abs(target - g.slice_x[s])
-                yield s, arrival + j * interval + (travel if write else -travel - g.read), 1, (byte, word, 1, 1)
+                yield (
+                    s,
+                    arrival + j * interval + (travel if write else -travel - g.read),
+                    1,
+                    (byte, word, 1, 1),
+                )
             continue
         for j in range(min(k, rows) if not fixed else 1):
             s, word = buffer.location(byte, row + j)

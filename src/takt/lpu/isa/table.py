@@ -102,7 +102,11 @@ def _o(name: str, column: str, kind: Kind, width: int = 0, role: str = "") -> Op
 
 
 _ADDR = _o("address", "a", Kind.ADDRESS)
-_VXM1 = (_o("x", "a", Kind.OPERAND, role="in"), _o("z", "c", Kind.OPERAND, role="out"), _o("imm", "imm", Kind.WORD))
+_VXM1 = (
+    _o("x", "a", Kind.OPERAND, role="in"),
+    _o("z", "c", Kind.OPERAND, role="out"),
+    _o("imm", "imm", Kind.WORD),
+)
 _VXM2 = (
     _o("x", "a", Kind.OPERAND, role="in"),
     _o("y", "b", Kind.OPERAND, role="in"),
@@ -127,7 +131,9 @@ def _vxm(op: int, name: str, n: int, result: str, does: str) -> Row:
 
 ROWS: tuple[Row, ...] = (
     # ICU: nop and repeat exist only as encoded words; in a Program they are time, count, gap, step.
-    Row(op=0, name="nop", unit=Unit.ANY, operands=(_o("n", "imm", Kind.WORD),), does="wait n cycles"),
+    Row(
+        op=0, name="nop", unit=Unit.ANY, operands=(_o("n", "imm", Kind.WORD),), does="wait n cycles"
+    ),
     Row(
         op=1,
         name="repeat",
@@ -144,7 +150,14 @@ ROWS: tuple[Row, ...] = (
         does="bring this queue's next 40 words",
     ),
     Row(op=3, name="sync", unit=Unit.ANY, operands=(), does="park until the barrier releases"),
-    Row(op=4, name="notify", unit=Unit.ANY, operands=(), latency=("icu.barrier_cycles",), does="release parked queues"),
+    Row(
+        op=4,
+        name="notify",
+        unit=Unit.ANY,
+        operands=(),
+        latency=("icu.barrier_cycles",),
+        does="release parked queues",
+    ),
     Row(
         op=5,
         name="config",

@@ -23,7 +23,9 @@ class Memory:
 
     def __init__(self, chip: Chip) -> None:
         n_slices = 2 * chip.mem.slices_per_hemisphere
-        self.data: NDArray[np.uint8] = np.zeros((n_slices, chip.mem.words_per_slice, chip.lanes), np.uint8)
+        self.data: NDArray[np.uint8] = np.zeros(
+            (n_slices, chip.mem.words_per_slice, chip.lanes), np.uint8
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
