@@ -23,6 +23,7 @@ class Energy:
 
     @property
     def total_j(self) -> float:
+        """Joules in all."""
         return (
             self.idle_j
             + self.mac_j

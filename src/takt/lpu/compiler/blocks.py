@@ -56,18 +56,20 @@ class Builder:
     """Appends tasks to a plan. `rows` positions are worked on together."""
 
     def __init__(self, layout: Layout, name: str, rows: int) -> None:
-        self.l = layout
+        self.layout = layout
         self.shape = layout.shape
         self.rows = rows
         self.plan = Plan(name=name, inputs=layout.inputs, outputs=layout.outputs)
         self.layer = -1
 
     def task(self, label: str, rows: int | None = None) -> Task:
+        """A new task at the end of the plan."""
         made = Task(label=label, layer=self.layer, rows=self.rows if rows is None else rows)
         self.plan.tasks.append(made)
         return made
 
     def temp(self, name: str, type_: Type, side: int = -1, rows: int | None = None) -> Buffer:
+        """A temporary buffer, by default of as many rows as the step has."""
         return Buffer(
             f"{self.layer}.{name}", type_, rows=self.rows if rows is None else rows, side=side
         )
@@ -111,7 +113,7 @@ class Builder:
 
     def moments(self, x: Hidden, side: int, label: str) -> tuple[Task, FromNode, FromNode | None]:
         """A task that holds the mean square of the rows and, for LayerNorm, their mean, in every lane."""
-        ones, n = self.l.image.ones(side), len(x.high)
+        ones, n = self.layout.image.ones(side), len(x.high)
         high, low, mean = (Accumulator(self.rows) for _ in range(3))
         parts = [(high, b) for b in x.high[:-1]] + [(low, b) for b in x.low[:-1]]
         centred = self.shape.norm == "layer" and bool(x.rest)
@@ -143,8 +145,8 @@ class Builder:
     # ----------------------------------------------------------------------------------------------------- products
     def operand(self, task: Task, value: FromNode, name: str, key: str) -> Operand:
         """Store a value as what matrix `key` multiplies: one f16, or the bytes of a fixed-point number (i8 weights)."""
-        matrix = self.l.matrices[key]
-        if self.l.image.tiles[key, 0, 0].type is F16:
+        matrix = self.layout.matrices[key]
+        if self.layout.image.tiles[key, 0, 0].type is F16:
             half = self.temp(name, F16)
             task.out(value, half)
             return (half,)
@@ -154,10 +156,8 @@ class Builder:
             half = self.temp(name, F16)
             task.out(value, half)
             task, source = self.task("quantise"), FromBuffer(half)
-        else:
-            source = value
         parts = tuple(self.temp(f"{name}.byte{i}", I8) for i in range(matrix.n_bytes))
-        self.quantise(task, source, matrix.levels / self.l.bounds[key], parts)
+        self.quantise(task, source, matrix.levels / self.layout.bounds[key], parts)
         return parts
 
     def quantise(self, task: Task, value: Source, factor: float, parts: Operand) -> None:
@@ -192,7 +192,7 @@ class Builder:
 
         Returns the task that emits, the sum over all bytes, and with `swap` the same with neighbouring lanes swapped.
         """
-        matrix, image = self.l.matrices[key], self.l.image
+        matrix, image = self.layout.matrices[key], self.layout.image
         feeds = [
             (image.tiles[key, out_chunk, i], source)
             for i in range(len(matrix.into))
@@ -235,14 +235,14 @@ class Builder:
         if r is not None:
             value = task.op("mul", value, FromBuffer(r))
         value = self.weighed(task, key, chunk, value)
-        bias = self.l.bias.get(key)
+        bias = self.layout.bias.get(key)
         if bias is not None:
             value = task.op("add", value, FromBuffer(bias[chunk], fixed_row=True))
         return value
 
     def weighed(self, task: Task, key: str, chunk: int, value: Source) -> Source:
         """Value · the scales of i8 weights."""
-        scale = self.l.scale.get(key)
+        scale = self.layout.scale.get(key)
         return (
             value
             if scale is None
@@ -252,7 +252,7 @@ class Builder:
     def residual(self, key: str, sources: list[list[Operand]], x: Hidden, label: str) -> Hidden:
         """X + product (+ bias)."""
         out = Hidden()
-        for c in range(len(self.l.hidden)):
+        for c in range(len(self.layout.hidden)):
             task, value, _ = self.product(key, c, sources, label)
             node = self.scaled(task, key, c, value, None)
             if self.rows > 1 and isinstance(node, FromNode):  # again for want of slices
@@ -270,7 +270,7 @@ class Builder:
         f16 weights take the rows as they are and the scalar comes after; i8 weights need them normalised, which also
         bounds them by √dim.
         """
-        i8 = self.l.image.tiles[key, 0, 0].type is I8
+        i8 = self.layout.image.tiles[key, 0, 0].type is I8
         task, square, mean = self.moments(x, side, "norm")
         root = self.inverse_root(task, square, mean)
         r = self.temp("r", F32)
@@ -288,22 +288,22 @@ class Builder:
             if shift is not None:
                 value = task.op("sub", value, FromBuffer(shift))
             parts = tuple(self.temp(f"n{c}.byte{i}", I8) for i in range(2))
-            matrix = self.l.matrices[key]
-            self.quantise(task, value, matrix.levels / self.l.bounds[key], parts)
+            matrix = self.layout.matrices[key]
+            self.quantise(task, value, matrix.levels / self.layout.bounds[key], parts)
             sources.append([parts])
         return sources, r, None
 
     # ---------------------------------------------------------------------------------------------------- attention
     def heads_of(self, q_chunk: int) -> list[int]:
         """Heads, as (query vector · heads per vector + slot), that live in a query vector."""
-        heads = self.l.heads
+        heads = self.layout.heads
         vector = q_chunk % heads.n_kv
         here = min(heads.per_vector, self.shape.n_kv_heads - vector * heads.per_vector)
         return [q_chunk * heads.per_vector + slot for slot in range(here)]
 
     def vectors(self) -> list[tuple[int, list[int]]]:
         """Each key vector with all heads that use it."""
-        heads = self.l.heads
+        heads = self.layout.heads
         return [
             (v, [h for c in range(v, len(heads.q), heads.n_kv) for h in self.heads_of(c)])
             for v in range(heads.n_kv)
@@ -340,7 +340,7 @@ class Builder:
             task = self.task("angles")
             turned = self.temp(f"{key}{name}", F32)
             task.out(
-                task.op("mul", FromBuffer(self.l.bias[key + name][0], fixed_row=True), table),
+                task.op("mul", FromBuffer(self.layout.bias[key + name][0], fixed_row=True), table),
                 turned,
             )
             out.append(FromBuffer(turned))
@@ -376,7 +376,7 @@ class Builder:
             task, whole if isinstance(whole, FromNode) else task.op("mov", whole), high, low
         )
         task = self.task("head norm")
-        ones, rows = self.l.image.head_ones(side), self.rows
+        ones, rows = self.layout.image.head_ones(side), self.rows
         upper = task.op("mul", task.feed(ones, high, Accumulator(rows)), SQUARE_BAND)
         total = task.op("add", upper, task.feed(ones, low, Accumulator(rows)))
         square = task.op("mul", total, 1.0 / self.shape.head_dim)
@@ -397,14 +397,16 @@ class Builder:
 
     def turned_bias(self, key: str, chunk: int, cos: FromBuffer, sin: FromBuffer) -> Buffer | None:
         """Bias · cos + partner's bias · sin, per position."""
-        bias = self.l.bias.get(key)
+        bias = self.layout.bias.get(key)
         if bias is None:
             return None
         task = self.task("bias")
         node = task.op(
             "add",
             task.op("mul", FromBuffer(bias[chunk], fixed_row=True), cos),
-            task.op("mul", FromBuffer(self.l.bias[key + ".swapped"][chunk], fixed_row=True), sin),
+            task.op(
+                "mul", FromBuffer(self.layout.bias[key + ".swapped"][chunk], fixed_row=True), sin
+            ),
         )
         out = self.temp(f"{key}.bias{chunk}", F32)
         task.out(node, out)
@@ -429,11 +431,11 @@ class Builder:
         out = {}
         for chunk in range(len(q)):
             for head in self.heads_of(chunk):
-                slot = head % self.l.heads.per_vector
+                slot = head % self.layout.heads.per_vector
                 task = self.task("split heads")
-                mask = FromBuffer(self.l.tables["head_mask"], slot, fixed_row=True)
+                mask = FromBuffer(self.layout.tables["head_mask"], slot, fixed_row=True)
                 alone = task.op("mask", FromBuffer(q[chunk]), mask)
-                own = task.op("mul", alone, FromBuffer(k[chunk % self.l.heads.n_kv]))
+                own = task.op("mul", alone, FromBuffer(k[chunk % self.layout.heads.n_kv]))
                 mine, product = self.temp(f"q.h{head}", F16), self.temp(f"qk.h{head}", F16)
                 task.out(alone, mine)
                 task.out(own, product)
@@ -492,6 +494,7 @@ class Builder:
     def divide(
         self, task: Task, head: int, top: Source, bottom: Source, v: Buffer | None, key: str
     ) -> Operand:
+        """Weighted values over weights of one head, stored as the output projection wants them."""
         own = math.exp(-SOFTMAX_SHIFT)
         if v is not None:
             bottom = task.op("add", bottom, own)
@@ -499,15 +502,15 @@ class Builder:
         reciprocal = task.op("mul", root, root)
         if v is not None:
             top = task.op("add", top, task.op("mul", FromBuffer(v), own))
-        slot = head % self.l.heads.per_vector
-        mask = FromBuffer(self.l.tables["head_mask"], slot, fixed_row=True)
+        slot = head % self.layout.heads.per_vector
+        mask = FromBuffer(self.layout.tables["head_mask"], slot, fixed_row=True)
         return self.operand(
             task, task.op("mask", task.op("mul", top, reciprocal), mask), f"o.h{head}", key
         )
 
     def by_chunk(self, outputs: dict[int, Operand]) -> list[list[Operand]]:
         """Head outputs grouped by the input chunk of the output projection that they belong to."""
-        return [[outputs[h] for h in self.heads_of(c)] for c in range(len(self.l.heads.o))]
+        return [[outputs[h] for h in self.heads_of(c)] for c in range(len(self.layout.heads.o))]
 
     # ------------------------------------------------------------------------------------------------- feed-forward
     def feed_forward(
@@ -515,7 +518,7 @@ class Builder:
     ) -> list[list[Operand]]:
         """Activated hidden rows, by chunk, as sources for the down projection."""
         hidden = []
-        for c in range(len(self.l.ffn)):
+        for c in range(len(self.layout.ffn)):
             gate = None
             if self.shape.gated:
                 task, node = self.activated(f"{layer}.gate", c, sources, r)

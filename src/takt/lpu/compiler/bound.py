@@ -27,10 +27,12 @@ class Bound:
 
     @property
     def cycles(self) -> int:
+        """The largest of them."""
         return max(self.weights, self.mxm, self.vxm, self.sram, self.chain)
 
     @property
     def limit(self) -> str:
+        """The name of the largest."""
         return max(
             ("weights", "mxm", "vxm", "sram", "chain"), key=lambda name: int(getattr(self, name))
         )

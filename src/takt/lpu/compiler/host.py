@@ -19,7 +19,7 @@ def write_step(layout: Layout, memory: Memory, token: int, position: int) -> Non
     """Write the descriptors of one decode step: `token` at `position` (both counted from 0)."""
     lanes = layout.image.g.lanes
     inputs = layout.inputs
-    block, lane = divmod(position, lanes)
+    lane = position % lanes
     _lookup(layout, memory, np.array([token]))
     if layout.position:
         _address(memory, inputs["position"], np.array([position]))

@@ -8,6 +8,7 @@ out in parallel. All programs of a model share one image.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -389,7 +390,7 @@ def fetch(memory: Memory, buffer: Buffer) -> NDArray[np.generic]:
     return raw.view(_NUMPY[buffer.type])[..., 0]
 
 
-_NUMPY = {
+_NUMPY: dict[Type, np.dtype[Any]] = {
     Type.F32: np.dtype("<f4"),
     Type.I32: np.dtype("<i4"),
     Type.F16: np.dtype("<f2"),

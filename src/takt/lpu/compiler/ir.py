@@ -175,15 +175,18 @@ class Task:
         last: bool = True,
         swap: bool = False,
     ) -> FromFeed:
+        """One more pass through a tile; its result as a source."""
         self.feeds.append(Feed(tile, source, group, row, add, last, swap))
         return FromFeed(len(self.feeds) - 1)
 
     def op(self, name: str, *sources: Source | float) -> FromNode:
+        """One more VXM operation; bare floats become f32 immediates."""
         fixed = tuple(Constant(s) if isinstance(s, float) else s for s in sources)
         self.nodes.append(Node(name, fixed))
         return FromNode(len(self.nodes) - 1)
 
     def out(self, node: FromNode, buffer: Buffer, row: int = 0) -> None:
+        """Store a result in a buffer from `row` on."""
         self.outputs.append((node.index, buffer, row))
 
 

@@ -65,6 +65,7 @@ class Layout:
 
     @property
     def lanes(self) -> int:
+        """Lanes of a vector."""
         return self.image.g.lanes
 
     def attention_side(self, layer: int) -> int:
@@ -154,7 +155,9 @@ def _tables(out: Layout) -> None:
                 f"seen{window}", U8, len(reach), content=seen.astype(np.uint8)
             )
     if shape.position == "rope":
-        rows = -(-out.context // out.chunk) * out.chunk  # the last chunk may reach beyond the context
+        rows = (
+            -(-out.context // out.chunk) * out.chunk
+        )  # the last chunk may reach beyond the context
         cos, sin = rope_rows(shape, lanes, np.arange(rows), rope_frequencies(shape))
         out.tables["cos"] = image.buffer("cos", F32, rows, content=cos)
         out.tables["sin"] = image.buffer("sin", F32, rows, content=sin)
@@ -206,6 +209,7 @@ def _embedding(out: Layout, model: Model) -> None:
         positions = model.tensor("position.weight")[: out.context]
         if shape.n_token_types:  # every token is of type 0: its row joins the position's
             positions = positions + model.tensor("token_type.weight")[0]
+        positions = np.pad(positions, ((0, -len(positions) % out.chunk), (0, 0)))  # the last chunk may reach beyond
         out.position = out.image.tables("position", F16, _laid(out, positions, F16), room)
 
 

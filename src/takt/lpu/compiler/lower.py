@@ -30,19 +30,19 @@ class _Step(Builder):
 
     def embed(self, positions: list[Source]) -> Hidden:
         """Table rows of the tokens (and positions), summed, one task per chunk and shard."""
-        l, out = self.l, Hidden()
-        for c in range(len(l.hidden)):
+        layout, out = self.layout, Hidden()
+        for c in range(len(layout.hidden)):
             values: list[Source] = [
-                FromGather(t, l.inputs[f"token{i}"]) for i, t in enumerate(l.embed[c])
+                FromGather(t, layout.inputs[f"token{i}"]) for i, t in enumerate(layout.embed[c])
             ]
             n_tokens = len(values)
             values += positions[c : c + 1]
             partial: Buffer | None = None
             for i, value in enumerate(values):
                 task = self.task("embed")
-                if i < n_tokens and l.weights is I8:
+                if i < n_tokens and layout.weights is I8:
                     node = task.op(
-                        "mul", task.op("itof", value), FromBuffer(l.inputs["token_scale"])
+                        "mul", task.op("itof", value), FromBuffer(layout.inputs["token_scale"])
                     )
                 else:
                     node = _node(task, value)
@@ -64,12 +64,15 @@ class Decode(_Step):
         self.block = block
 
     def build(self) -> Plan:
-        l = self.l
-        x = self.embed([FromGather(shards[0], l.inputs["position"]) for shards in l.position])
+        """Embedding to logits."""
+        layout = self.layout
+        x = self.embed(
+            [FromGather(shards[0], layout.inputs["position"]) for shards in layout.position]
+        )
         for layer in range(self.shape.n_layers):
             self.layer = layer
             x = self.attention(layer, x)
-            sources, _, later = self.normed(x, f"{layer}.up", l.attention_side(layer))
+            sources, _, later = self.normed(x, f"{layer}.up", layout.attention_side(layer))
             hidden = self.feed_forward(layer, sources, later)
             x = self.residual(f"{layer}.down", hidden, x, "down")
         self.layer = self.shape.n_layers
@@ -77,12 +80,13 @@ class Decode(_Step):
         return self.plan
 
     def attention(self, layer: int, x: Hidden) -> Hidden:
-        l, heads, side = self.l, self.l.heads, self.l.attention_side(layer)
-        ones = l.image.ones(1 - side)
+        """The attention part of a layer, new key and value to the caches included."""
+        layout, heads, side = self.layout, self.layout.heads, self.layout.attention_side(layer)
+        ones = layout.image.ones(1 - side)
         sources, r, later = self.normed(x, f"{layer}.q", 1 - side)
         cos_sin = None
         if self.shape.position == "rope":
-            cos_sin = FromBuffer(l.inputs["rope_cos"]), FromBuffer(l.inputs["rope_sin"])
+            cos_sin = FromBuffer(layout.inputs["rope_cos"]), FromBuffer(layout.inputs["rope_sin"])
         turned = (
             self.angles(later, *cos_sin) if cos_sin is not None and not self.shape.qk_norm else None
         )
@@ -105,45 +109,50 @@ class Decode(_Step):
             v.append(self.temp(f"v{c}", F16))
             task.out(task.op("mul", feed, FromBuffer(r)), v[-1])
         queries = self.split_heads(projected["q"], projected["k"])
-        mask = l.inputs[f"mask{self.shape.windows[layer] or 0}"]
+        mask = layout.inputs[f"mask{self.shape.windows[layer] or 0}"]
         blocks = range(self.block + 1)
         weights = {
             vector: [
-                self.scores(l.k_tile(layer, vector, b), ones, mine, queries, FromBuffer(mask, b))
+                self.scores(
+                    layout.k_tile(layer, vector, b), ones, mine, queries, FromBuffer(mask, b)
+                )
                 for b in blocks
             ]
             for vector, mine in self.vectors()
         }
         outputs: dict[int, Operand] = {}
         for vector, mine in self.vectors():
-            tiles = [l.v_tile(layer, vector, b) for b in blocks]
+            tiles = [layout.v_tile(layer, vector, b) for b in blocks]
             outputs |= self.mix(tiles, ones, mine, weights[vector], v[vector], f"{layer}.o")
         self.append(layer, projected["k"], v)
         return self.residual(f"{layer}.o", self.by_chunk(outputs), x, "attention out")
 
     def append(self, layer: int, k: list[Buffer], v: list[Buffer]) -> None:
         """Put the new key and value into the caches."""
-        l, side = self.l, self.l.attention_side(layer)
-        for vector in range(l.heads.n_kv):
-            cache = l.k_cache[layer, vector]
+        layout, side = self.layout, self.layout.attention_side(layer)
+        for vector in range(layout.heads.n_kv):
+            cache = layout.k_cache[layer, vector]
             self.task("cache key").sxm = Append(
-                "scatter", k[vector], cache, maps=l.inputs["cache_row"]
+                "scatter", k[vector], cache, maps=layout.inputs["cache_row"]
             )
             turned = self.temp(f"v.turned{vector}", F16, side)
             self.task("cache value").sxm = Append(
-                "rotate", v[vector], turned, maps=l.inputs["rotate"]
+                "rotate", v[vector], turned, maps=layout.inputs["rotate"]
             )
-            target = l.v_cache[layer, vector, self.block]
+            target = layout.v_cache[layer, vector, self.block]
             self.task("cache value").sxm = Append(
-                "lane", turned, target, mask=l.inputs["lane"], columns=target.rows
+                "lane", turned, target, mask=layout.inputs["lane"], columns=target.rows
             )
 
     def head(self, x: Hidden) -> None:
+        """Final norm and logits."""
         sources, _, later = self.normed(x, "head", 0)
-        for c in range(len(self.l.vocab)):
+        for c in range(len(self.layout.vocab)):
             task, feed, _ = self.product("head", c, sources, "logits")
             task.out(
-                _node(task, self.scaled(task, "head", c, feed, later)), self.l.outputs["logits"], c
+                _node(task, self.scaled(task, "head", c, feed, later)),
+                self.layout.outputs["logits"],
+                c,
             )
 
 
@@ -152,10 +161,10 @@ class _Rows(_Step):
 
     def columns(self, layer: int, x: Hidden, r: Buffer | None) -> list[Tile]:
         """The rows, normalised, as weight tiles (column = row): what values are made with, already transposed."""
-        l, side = self.l, self.l.attention_side(layer)
+        layout, side = self.layout, self.layout.attention_side(layer)
         tiles = []
-        for c in range(len(l.hidden)):
-            target = l.columns[side, c]
+        for c in range(len(layout.hidden)):
+            target = layout.columns[side, c]
             task = self.task("columns")
             value: Source = FromBuffer(x.x[c])
             task.out(
@@ -184,12 +193,12 @@ class _Rows(_Step):
         self, layer: int, tiles: list[Tile], block: int, keep: FromBuffer | None
     ) -> None:
         """Value rows over positions, into the cache: every row of W_v passes through the columns tiles."""
-        l = self.l
-        for vector in range(l.heads.n_kv):
-            cache = l.v_cache[layer, vector, block]
+        layout = self.layout
+        for vector in range(layout.heads.n_kv):
+            cache = layout.v_cache[layer, vector, block]
             group = Accumulator(cache.rows)
             for c, tile in enumerate(tiles):
-                weights = l.image.tiles[f"{layer}.v", vector, c]
+                weights = layout.image.tiles[f"{layer}.v", vector, c]
                 half = len(weights.slices) // 2
                 source = Buffer(
                     f"{layer}.v_rows",
@@ -218,31 +227,35 @@ class Chunk(_Rows):
         self.block, self.lane = divmod(start, layout.lanes)
 
     def first_lane(self) -> int:
+        """Lane of the first row within its block of cached positions."""
         return self.lane
 
     def build(self) -> Plan:
-        l = self.l
-        x = self.embed([FromBuffer(shards[0], self.start) for shards in l.position])
+        """Embedding to the last layer's keys and values."""
+        layout = self.layout
+        x = self.embed([FromBuffer(shards[0], self.start) for shards in layout.position])
         for layer in range(self.shape.n_layers):
             self.layer = layer
             last = layer == self.shape.n_layers - 1
             attended = self.attention(layer, x, last)
             if attended is not None:
-                sources, _, later = self.normed(attended, f"{layer}.up", l.attention_side(layer))
+                sources, _, later = self.normed(
+                    attended, f"{layer}.up", layout.attention_side(layer)
+                )
                 hidden = self.feed_forward(layer, sources, later)
                 x = self.residual(f"{layer}.down", hidden, attended, "down")
         return self.plan
 
     def attention(self, layer: int, x: Hidden, last: bool) -> Hidden | None:
         """The attention part; of the last layer only keys and values are needed."""
-        l, heads, side = self.l, self.l.heads, self.l.attention_side(layer)
-        ones = l.image.ones(1 - side)
+        layout, heads, side = self.layout, self.layout.heads, self.layout.attention_side(layer)
+        ones = layout.image.ones(1 - side)
         sources, r, later = self.normed(x, f"{layer}.q", 1 - side)
         cos_sin = None
         if self.shape.position == "rope":
             cos_sin = (
-                FromBuffer(l.tables["cos"], self.start),
-                FromBuffer(l.tables["sin"], self.start),
+                FromBuffer(layout.tables["cos"], self.start),
+                FromBuffer(layout.tables["sin"], self.start),
             )
         turned = (
             self.angles(later, *cos_sin) if cos_sin is not None and not self.shape.qk_norm else None
@@ -263,8 +276,8 @@ class Chunk(_Rows):
                     task.out(node, out)
                 projected[which].append(out)
                 if which == "k":
-                    task.out(node, l.k_cache[layer, c], self.start)
-        keep = FromBuffer(l.tables["seen0"], self.lane, fixed_row=True) if self.lane else None
+                    task.out(node, layout.k_cache[layer, c], self.start)
+        keep = FromBuffer(layout.tables["seen0"], self.lane, fixed_row=True) if self.lane else None
         self.transposed_values(layer, self.columns(layer, x, r), self.block, keep)
         if last:
             return None
@@ -279,10 +292,14 @@ class Chunk(_Rows):
             weights, tiles = [], []
             for b in range(self.block + 1):
                 new = b == self.block
-                tile = l.k_tile(layer, vector, b, (l.k_cache[layer, vector],) if new else ())
+                tile = layout.k_tile(
+                    layer, vector, b, (layout.k_cache[layer, vector],) if new else ()
+                )
                 weights.append(self.scores(tile, ones, mine, queries, self.seen(layer, b)))
                 tiles.append(
-                    l.v_tile(layer, vector, b, (l.v_cache[layer, vector, b],) if new else ())
+                    layout.v_tile(
+                        layer, vector, b, (layout.v_cache[layer, vector, b],) if new else ()
+                    )
                 )
             outputs |= self.mix(tiles, ones, mine, weights, v[vector], f"{layer}.o")
         return self.residual(f"{layer}.o", self.by_chunk(outputs), x, "attention out")
@@ -290,10 +307,10 @@ class Chunk(_Rows):
     def seen(self, layer: int, block: int) -> FromBuffer:
         """Which positions of a block each row sees (its own excluded): row r of the table sees lanes below r."""
         window = self.shape.windows[layer] or 0
-        table = self.l.tables[f"seen{window}"]
-        row = self.start - block * self.l.lanes
-        if not window and row >= self.l.lanes:
-            return FromBuffer(table, self.l.lanes, fixed_row=True)
+        table = self.layout.tables[f"seen{window}"]
+        row = self.start - block * self.layout.lanes
+        if not window and row >= self.layout.lanes:
+            return FromBuffer(table, self.layout.lanes, fixed_row=True)
         if row + self.rows > table.rows:  # all further rows see nothing of this block
             row = table.rows - 1
             return FromBuffer(table, row, fixed_row=True)
@@ -307,8 +324,9 @@ class Encode(_Rows):
         super().__init__(layout, f"encode.{layout.chunk}", layout.chunk)
 
     def build(self) -> Plan:
-        l = self.l
-        x = self.embed([FromBuffer(shards[0]) for shards in l.position])
+        """Embedding to pooled output."""
+        layout = self.layout
+        x = self.embed([FromBuffer(shards[0]) for shards in layout.position])
         if self.shape.embedding_norm:
             x = self.normalised(x, "embed.norm")
         for layer in range(self.shape.n_layers):
@@ -331,29 +349,33 @@ class Encode(_Rows):
         task.out(r, scalar)
         task.out(task.op("mul", mean, r), shift)
         out = Hidden()
-        for c in range(len(self.l.hidden)):
+        for c in range(len(self.layout.hidden)):
             task = self.task("norm")
             centred = self.temp(f"centred{c}", F32)
             scaled = task.op("mul", FromBuffer(x.x[c]), FromBuffer(scalar))
             node = task.op("sub", scaled, FromBuffer(shift))
             task.out(node, centred)
-            if self.l.weights is I8:
+            if self.layout.weights is I8:
                 out.parts.append(tuple(self.temp(f"n{c}.byte{i}", I8) for i in range(2)))
                 self.quantise(
-                    task, node, self.l.matrices["0.q"].levels / self.l.bounds["0.q"], out.parts[-1]
+                    task,
+                    node,
+                    self.layout.matrices["0.q"].levels / self.layout.bounds["0.q"],
+                    out.parts[-1],
                 )
             task = self.task(
                 "norm"
             )  # a second task: all operands at once would need every work slice
-            gain, beta = self.l.bias[name + ".weight"][c], self.l.bias[name + ".bias"][c]
+            gain, beta = self.layout.bias[name + ".weight"][c], self.layout.bias[name + ".bias"][c]
             y = task.op("mul", FromBuffer(centred), FromBuffer(gain, fixed_row=True))
             y = task.op("add", y, FromBuffer(beta, fixed_row=True))
             self.finish_hidden(task, y, c, out, norm=False)
         return out
 
     def attention(self, layer: int, x: Hidden) -> Hidden:
-        l, heads, side = self.l, self.l.heads, self.l.attention_side(layer)
-        ones = l.image.ones(1 - side)
+        """The attention part of a layer: every position sees every token."""
+        layout, heads, side = self.layout, self.layout.heads, self.layout.attention_side(layer)
+        ones = layout.image.ones(1 - side)
         sources = _operands(x)
         projected: dict[str, list[Buffer]] = {"k": [], "q": []}
         for which, chunks in (("k", heads.n_kv), ("q", len(heads.q))):
@@ -364,36 +386,38 @@ class Encode(_Rows):
                 task.out(node, out)
                 projected[which].append(out)
                 if which == "k":
-                    task.out(node, l.k_cache[layer, c])
+                    task.out(node, layout.k_cache[layer, c])
         self.transposed_values(layer, self.columns(layer, x, None), 0, None)
         queries = self.split_heads(projected["q"], projected["k"])
         outputs: dict[int, Operand] = {}
-        seen = FromBuffer(l.inputs["seen"], fixed_row=True)
+        seen = FromBuffer(layout.inputs["seen"], fixed_row=True)
         for vector, mine in self.vectors():
-            tile = l.k_tile(layer, vector, 0, (l.k_cache[layer, vector],))
+            tile = layout.k_tile(layer, vector, 0, (layout.k_cache[layer, vector],))
             weights = [self.scores(tile, ones, mine, queries, seen)]
-            values = l.v_tile(layer, vector, 0, (l.v_cache[layer, vector, 0],))
+            values = layout.v_tile(layer, vector, 0, (layout.v_cache[layer, vector, 0],))
             outputs |= self.mix([values], ones, mine, weights, None, f"{layer}.o")
         return self.residual(f"{layer}.o", self.by_chunk(outputs), x, "attention out")
 
     def pool(self, x: Hidden) -> None:
         """Weighted sum of the rows (mean pooling: weight 1/n where there is a token) and the first row."""
-        l = self.l
-        for c in range(len(l.hidden)):
+        layout = self.layout
+        for c in range(len(layout.hidden)):
             task = self.task("pool")
             weighted = self.temp(f"weighted{c}", F16)
-            task.out(task.op("mul", FromBuffer(x.x[c]), FromBuffer(l.inputs["share"])), weighted)
+            task.out(
+                task.op("mul", FromBuffer(x.x[c]), FromBuffer(layout.inputs["share"])), weighted
+            )
             first = self.task("pool", rows=1)
-            first.out(first.op("mov", FromBuffer(x.x[c])), l.outputs["first"], c)
+            first.out(first.op("mov", FromBuffer(x.x[c])), layout.outputs["first"], c)
             group = Accumulator(1, fold=True)
-            same = l.image.identity(0)
+            same = layout.image.identity(0)
             self.task("pool", rows=1).feed(same, weighted, group, last=False)
             self.task("pool", rows=self.rows - 1).feed(
                 same, weighted, group, row=1, add=True, last=False
             )
             emit = self.task("pool", rows=1)
-            value = emit.feed(same, l.image.zero_row(), group, add=True, last=True)
-            emit.out(emit.op("mov", value), l.outputs["pooled"], c)
+            value = emit.feed(same, layout.image.zero_row(), group, add=True, last=True)
+            emit.out(emit.op("mov", value), layout.outputs["pooled"], c)
 
 
 def _operands(x: Hidden) -> list[list[Operand]]:

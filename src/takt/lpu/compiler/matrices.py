@@ -164,7 +164,7 @@ def activation_bounds(model: Model, matrices: dict[str, Matrix]) -> dict[str, fl
         matrix = matrices[key]
         length = np.linalg.norm(matrix.folded(model).astype(np.float64), axis=1) * root
         bias = matrix.folded_bias(model)
-        return length if bias is None else length + np.abs(bias)
+        return length if bias is None else np.asarray(length + np.abs(bias))
 
     for key in matrices:
         layer, _, part = key.partition(".")
@@ -188,10 +188,10 @@ def activation_bounds(model: Model, matrices: dict[str, Matrix]) -> dict[str, fl
 def _value_reach(model: Model, matrix: Matrix, layer: str, root: float) -> NDArray[np.float64]:
     w = matrix.folded(model).astype(np.float64)
     if matrix.norm:
-        return np.linalg.norm(w, axis=1) * root
+        return np.asarray(np.linalg.norm(w, axis=1) * root)
     norm = f"layers.{int(layer) - 1}.ffn.norm" if int(layer) else "embed.norm"
     gain, shift = model.tensor(norm + ".weight"), model.tensor(norm + ".bias")
-    return np.linalg.norm(w * gain, axis=1) * root + np.abs(w @ shift)
+    return np.asarray(np.linalg.norm(w * gain, axis=1) * root + np.abs(w @ shift))
 
 
 _MARGIN = 1.01  # f16 rounding on the way to the product

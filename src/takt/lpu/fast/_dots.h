@@ -123,8 +123,8 @@ static TARGET void NAME(some_by_one)(const Group *group, const Job *job, double 
         int lane = job->blocks[b];
         for (int c = 0; c < COLS; c++) {
             NAME(Vec) w[PER_BLOCK];
-            __builtin_prefetch(group->next_low[c] + lane);
-            __builtin_prefetch(group->next_high[c] + lane);
+            FETCH(group->next_low[c] + lane);
+            FETCH(group->next_high[c] + lane);
             WEIGHTS(w, group->low[c] + lane, group->high[c] + lane);
             for (int i = 0; i < PER_BLOCK; i++) total[c] = FMA(w[i], LOAD(x + WIDTH * i), total[c]);
         }
@@ -161,8 +161,8 @@ static TARGET void NAME(some)(const Group *group, const Job *job, double *sums) 
         for (int b = 0; b < job->n_blocks; b++) {
             NAME(Vec) v[PER_BLOCK];
             int lane = job->blocks[b];
-            __builtin_prefetch(group->next_low[c] + lane);
-            __builtin_prefetch(group->next_high[c] + lane);
+            FETCH(group->next_low[c] + lane);
+            FETCH(group->next_high[c] + lane);
             WEIGHTS(v, group->low[c] + lane, group->high[c] + lane);
             for (int i = 0; i < PER_BLOCK; i++) STORE(w + c * LANES + b * BLOCK + WIDTH * i, v[i]);
         }
@@ -217,43 +217,50 @@ static TARGET void NAME(columns_f16)(const Job *job, int first, int end, uint32_
 #ifdef TAKT_VBMI
 /* i8, with the instruction that sums products of unsigned and signed bytes by fours: activations come with 128 added,
    and 128 times the column is taken off again. Only the blocks of 64 lanes listed in `blocks8` are multiplied. */
+static inline __attribute__((always_inline)) TARGET __m128i NAME(four_totals)(const __m512i *v) {
+    __m512i two = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+    __m512i last = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+    __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(two, last), _mm512_unpackhi_epi64(two, last));
+    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+/* Four columns times all activation vectors, from `n_blocks` blocks. */
+static inline __attribute__((always_inline)) TARGET void
+NAME(four_i8)(const Job *job, const Column *const *column, int n, int n_blocks, uint32_t *out) {
+    __m512i excess[4];
+    for (int c = 0; c < 4; c++) {
+        excess[c] = _mm512_setzero_si512();
+        for (int b = 0; b < n_blocks; b++)
+            excess[c] = _mm512_dpbusd_epi32(excess[c], _mm512_set1_epi8((char)128),
+                                            _mm512_loadu_si512((const byte *)column[c]->low + job->blocks8[b]));
+    }
+    for (int row = 0; row < job->rows; row++) {
+        __m512i total[4];
+        uint32_t sums[4];
+        for (int c = 0; c < 4; c++) total[c] = _mm512_setzero_si512();
+        for (int b = 0; b < n_blocks; b++) {
+            __m512i x = _mm512_loadu_si512(job->unsigned8 + row * LANES + job->blocks8[b]);
+            for (int c = 0; c < 4; c++)
+                total[c] = _mm512_dpbusd_epi32(total[c], x,
+                                               _mm512_loadu_si512((const byte *)column[c]->low + job->blocks8[b]));
+        }
+        for (int c = 0; c < 4; c++) total[c] = _mm512_sub_epi32(total[c], excess[c]);
+        _mm_storeu_si128((__m128i *)sums, NAME(four_totals)(total));
+        for (int c = 0; c < n; c++) out[row * LANES + column[c]->n] = sums[c];
+    }
+}
+
 static TARGET void NAME(columns_i8)(const Job *job, int first, int end, uint32_t *out) {
-    const __m512i offset = _mm512_set1_epi8((char)128);
     for (int i = first; i < end; i += 4) {
-        const Column *column[4], *next[4];
-        __m512i excess[4], total[4];
+        const Column *column[4];
         for (int c = 0; c < 4; c++) {
             column[c] = job->columns + (i + c < end ? i + c : end - 1);
-            next[c] = job->columns + (i + c + 8 < job->n_columns ? i + c + 8 : job->n_columns - 1);
-            excess[c] = _mm512_setzero_si512();
-            for (int b = 0; b < job->n_blocks8; b++) {
-                int lane = job->blocks8[b];
-                __builtin_prefetch((const byte *)next[c]->low + lane);
-                excess[c] = _mm512_dpbusd_epi32(excess[c], offset,
-                                                _mm512_loadu_si512((const byte *)column[c]->low + lane));
-            }
+            const Column *next = job->columns + (i + c + AHEAD < job->n_columns ? i + c + AHEAD : job->n_columns - 1);
+            for (int lane = 0; lane < LANES; lane += 64) FETCH((const byte *)next->low + lane);
         }
-        for (int row = 0; row < job->rows; row++) {
-            for (int c = 0; c < 4; c++) total[c] = _mm512_setzero_si512();
-            for (int b = 0; b < job->n_blocks8; b++) {
-                int lane = job->blocks8[b];
-                __m512i x = _mm512_loadu_si512(job->unsigned8 + row * LANES + lane);
-                for (int c = 0; c < 4; c++)
-                    total[c] = _mm512_dpbusd_epi32(total[c], x,
-                                                   _mm512_loadu_si512((const byte *)column[c]->low + lane));
-            }
-            for (int c = 0; c < 4; c++) total[c] = _mm512_sub_epi32(total[c], excess[c]);
-            __m512i two = _mm512_add_epi32(_mm512_unpacklo_epi32(total[0], total[1]),
-                                           _mm512_unpackhi_epi32(total[0], total[1]));
-            __m512i last = _mm512_add_epi32(_mm512_unpacklo_epi32(total[2], total[3]),
-                                            _mm512_unpackhi_epi32(total[2], total[3]));
-            __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(two, last), _mm512_unpackhi_epi64(two, last));
-            __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
-            uint32_t sums[4];
-            _mm_storeu_si128((__m128i *)sums,
-                             _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
-            for (int c = 0; c < 4 && i + c < end; c++) out[row * LANES + column[c]->n] = sums[c];
-        }
+        if (job->n_blocks8 == LANES / 64) NAME(four_i8)(job, column, end - i < 4 ? end - i : 4, LANES / 64, out);
+        else NAME(four_i8)(job, column, end - i < 4 ? end - i : 4, job->n_blocks8, out);
     }
 }
 #else

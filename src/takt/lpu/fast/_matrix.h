@@ -20,6 +20,9 @@
 
 #define CHUNK 16          /* columns that a thread takes at a time */
 #define X_SCALE 0x1p1000   /* with VBMI: see _dots.h */
+#define AHEAD 24          /* columns of i8 weights that are fetched ahead of use */
+/* Into the second level of cache: more of these can be under way than of fetches into the first. */
+#define FETCH(p) __builtin_prefetch(p, 0, 1)
 #define WORTH_SHARING 640 /* column blocks, some microseconds */
 
 typedef struct {

@@ -40,10 +40,12 @@ class Type(IntEnum):
 
     @property
     def n_streams(self) -> int:
+        """Byte streams that a value of the type takes."""
         return (4, 4, 2, 1, 1)[self]
 
     @property
     def is_float(self) -> bool:
+        """Whether the VXM treats it as f32."""
         return self in (Type.F32, Type.F16)
 
 

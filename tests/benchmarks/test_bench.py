@@ -1,0 +1,61 @@
+"""The benchmark runs and reports what docs/benchmarks.md lists. How fast anything is, no test asks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("transformers", reason="what decoding is compared with")
+
+
+def bench(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = repository / "benchmarks" / "bench.py"
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(repository / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def quick(repository: Path) -> dict[str, Any]:
+    done = bench(repository, "--quick", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_every_section_reports_its_cases(quick: dict[str, Any]) -> None:
+    assert set(quick) == {"machine", "decode", "compile", "engines", "encoders"}
+    assert [len(quick[name]) for name in ("decode", "compile", "engines", "encoders")] == [1] * 4
+
+
+def test_the_model_of_transformers_is_the_same_model(quick: dict[str, Any]) -> None:
+    (case,) = quick["decode"]
+    assert 0 < case["logit_error"] < 0.01  # f16 weights and tables against f32: close, not equal
+
+
+def test_a_ratio_is_ours_over_theirs(quick: dict[str, Any]) -> None:
+    (case,) = quick["decode"]
+    ours, theirs = case["ours_tokens_per_s"], case["theirs_tokens_per_s"]
+    assert ours["least"] / theirs["most"] <= case["ratio"]["median"]
+    assert case["ratio"]["median"] <= ours["most"] / theirs["least"]
+
+
+def test_both_engines_agree_on_cycles_and_logits(quick: dict[str, Any]) -> None:
+    (case,) = quick["engines"]
+    assert case["same_logits"]
+    assert case["fast_over_reference"] > 1
+    (compiled,) = quick["compile"]
+    assert compiled["cycles"] == case["cycles_per_step"]
+    assert compiled["cycles"] >= compiled["bound_cycles"] > 0
+
+
+def test_an_unknown_section_is_refused(repository: Path) -> None:
+    done = bench(repository, "--only", "decoding")
+    assert done.returncode == 2
+    assert "no section decoding" in done.stderr
