@@ -150,9 +150,9 @@ class Builder:
             half = self.temp(name, F16)
             task.out(value, half)
             return (half,)
-        if (
-            self.rows > 1 and len(task.nodes) > 1
-        ):  # many rows: each operation owns an ALU, so another task
+        source: Source = value
+        # Of many rows each operation owns an ALU for all of them, so they get another task.
+        if self.rows > 1 and len(task.nodes) > 1:
             half = self.temp(name, F16)
             task.out(value, half)
             task, source = self.task("quantise"), FromBuffer(half)
