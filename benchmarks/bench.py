@@ -59,7 +59,6 @@ FULL = Plan(
         ("stories260k", "fp16", 100),
         ("stories15m", "fp16", 40),
         ("stories15m", "int8", 40),
-        ("llama-60m", "fp16", 16),
         ("smollm-135m", "int8", 10),
     ),
     compile=(("smollm-135m", "int8", 320),),

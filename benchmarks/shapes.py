@@ -1,4 +1,4 @@
-"""The shapes that are measured: published ones from the catalogue, a 60M-parameter one between them, tiny ones."""
+"""The shapes that are measured: published ones, most of them from the catalogue, and tiny ones."""
 
 from __future__ import annotations
 
@@ -18,17 +18,6 @@ _MINILM = replace(
     windows=(None,) * 6,
     attention_scale=32**-0.5,
     pooling="mean",
-)
-_LLAMA_60M = replace(
-    SHAPES["smollm-135m"],
-    name="llama-60m",
-    n_layers=12,
-    dim=512,
-    n_heads=8,
-    n_kv_heads=4,
-    hidden_dim=1408,
-    vocab_size=32000,
-    windows=(None,) * 12,
 )
 _TINY = replace(
     SHAPES["stories260k"],
@@ -61,5 +50,5 @@ _TINY_BERT = replace(
 
 def by_name(name: str) -> ModelShape:
     """A shape of this file or of the catalogue. KeyError for any other name."""
-    own = {shape.name: shape for shape in (_MINILM, _LLAMA_60M, _TINY, _TINY_BERT)}
+    own = {shape.name: shape for shape in (_MINILM, _TINY, _TINY_BERT)}
     return own[name] if name in own else SHAPES[name]

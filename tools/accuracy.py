@@ -82,7 +82,13 @@ def chip_logits(session: Session, ids: Sequence[int]) -> NDArray[np.float32]:
 
 
 def measure(
-    model: Model, windows: Sequence[Sequence[int]], chip: Chip, weights: str, *, name: str, text: str
+    model: Model,
+    windows: Sequence[Sequence[int]],
+    chip: Chip,
+    weights: str,
+    *,
+    name: str,
+    text: str,
 ) -> Accuracy:
     """Run every window on the chip and in fp32, and compare."""
     longest = max(len(window) for window in windows)
@@ -139,7 +145,15 @@ def text_for(name: str, file: Path | None) -> tuple[str, str]:
 
 def table(rows: Sequence[Accuracy]) -> Table:
     out = Table("model", "weights", "text")
-    for heading in ("tokens", "top-1 same", "ppl fp32", "ppl chip", "change", "worst logit", "mean"):
+    for heading in (
+        "tokens",
+        "top-1 same",
+        "ppl fp32",
+        "ppl chip",
+        "change",
+        "worst logit",
+        "mean",
+    ):
         out.add_column(heading, justify="right")
     for row in rows:
         out.add_row(
@@ -159,8 +173,12 @@ def table(rows: Sequence[Accuracy]) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: {', '.join(KNOWN)}, default")
-    parser.add_argument("--tokens", type=int, default=2000, help="tokens of text, start tokens included")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help=f"default: {', '.join(KNOWN)}, default"
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=2000, help="tokens of text, start tokens included"
+    )
     parser.add_argument("--weights", default=",".join(WEIGHTS), help="comma-separated: fp16, int8")
     parser.add_argument("--text", type=Path, help="another text")
     parser.add_argument("--chip", default="lpu-v1")

@@ -88,7 +88,9 @@ def test_the_tool_prints_its_table_and_its_objects(repository: Path) -> None:
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "default" in printed
     assert "100.00%" in printed
-    printed = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        [*command, "--json"], capture_output=True, text=True, check=True
+    ).stdout
     (row,) = json.loads(printed)
     assert row["model"] == "default"
     assert row["tokens"] == 20

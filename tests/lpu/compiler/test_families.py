@@ -67,7 +67,12 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
-ONE_KEY_HEAD = {"num_key_value_heads": 1, "num_attention_heads": 5, "hidden_size": 90, "head_dim": 18}
+ONE_KEY_HEAD = {
+    "num_key_value_heads": 1,
+    "num_attention_heads": 5,
+    "hidden_size": 90,
+    "head_dim": 18,
+}
 DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", LLAMA),
     "llama-tied": ("Llama", LLAMA | {"tie_word_embeddings": True}),
