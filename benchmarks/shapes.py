@@ -30,6 +30,7 @@ _TINY = replace(
     vocab_size=96,
     max_context=64,
     windows=(None,),
+    attention_scale=32**-0.5,
 )
 _TINY_BERT = replace(
     SHAPES["bert-base"],

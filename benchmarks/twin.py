@@ -6,6 +6,8 @@ that its `generate` does around each step.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -40,11 +42,9 @@ class Twin:
 
     def __init__(self, model: Model, *, threads: int) -> None:
         shape = model.shape
-        if (
-            shape.architecture != "llama"
-            or shape.rope_interleaved
-            or shape.rope_scaling is not None
-        ):
+        scale_is_usual = math.isclose(shape.attention_scale, shape.head_dim**-0.5)
+        plain = shape.architecture == "llama" and scale_is_usual and shape.rope_scaling is None
+        if not plain or shape.rope_interleaved:
             raise ValueError(f"{shape.name} has no twin: plain Llama shapes only")
         torch.set_num_threads(threads)
         config = LlamaConfig(

