@@ -66,7 +66,7 @@ def test_every_block_of_context_and_window_gives_the_logits_of_the_reference(
         assert relative_error(found[here], expected[here]) < TOLERANCE
 
 
-@pytest.mark.parametrize("n_prompt", [2, 9, 64, 65, 319, 321, 650])
+@pytest.mark.parametrize("n_prompt", [2, 9, 64, 65, 321, pytest.param(650, marks=pytest.mark.slow)])
 def test_a_prompt_of_any_length_ends_where_single_steps_end(
     n_prompt: int, long_shape: ModelShape, chip: Chip
 ) -> None:

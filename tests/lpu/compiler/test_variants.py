@@ -48,6 +48,7 @@ def test_the_reference_engine_agrees_on_a_changed_chip(variant: Callable[[str], 
     assert a.cycles == b.cycles == a.step.program.cycles
 
 
+@pytest.mark.slow
 def test_twice_the_memory_takes_a_model_that_did_not_fit(
     chip: Chip, variant: Callable[[str], Chip]
 ) -> None:
