@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from takt.chips import Chip
 from takt.errors import CapacityError, CompileError, UnsupportedError, UsageError
 from takt.lpu.compiler.bound import Bound
-from takt.lpu.compiler.geometry import geometry
+from takt.lpu.compiler.geometry import Geometry, geometry
 from takt.lpu.compiler.host import write_chunk, write_step
 from takt.lpu.compiler.image import fetch, new_image
 from takt.lpu.compiler.ir import Plan
@@ -23,6 +23,7 @@ from takt.lpu.isa import Program
 from takt.lpu.isa.table import Type
 from takt.lpu.machine import Activity, Memory
 from takt.models import Model
+from takt.units import format_bytes
 
 DEFAULT_CONTEXT = 2048
 """Positions laid out if the caller names none and the model allows more."""
@@ -148,6 +149,24 @@ def compile_model(
     type_ = Type.I8 if weights == "int8" else Type.F16
     try:
         layout = lay_out(model, new_image(g, text_words), type_, context)
-    except CapacityError:  # a little slower, but it fits more
-        layout = lay_out(model, new_image(g, text_words, compact=True), type_, context)
+    except CapacityError:
+        layout = _compact_layout(model, chip, g, text_words, type_, context)
     return Compiled(model=model, chip=chip, layout=layout, weights=weights, context=context)
+
+
+def _compact_layout(
+    model: Model, chip: Chip, g: Geometry, text_words: int, type_: Type, context: int
+) -> Layout:
+    """A layout that is a little slower but fits more. Raises CapacityError that says what might fit."""
+    try:
+        return lay_out(model, new_image(g, text_words, compact=True), type_, context)
+    except CapacityError as error:
+        ways = [] if type_ is Type.I8 else ["int8 weights"]
+        ways += [f"a context shorter than {context}"] if context > chip.lanes else []
+        ways += ["a chip file with a larger mem.words_per_slice"]
+        size = model.shape.n_parameters * (1 if type_ is Type.I8 else 2)
+        raise CapacityError(
+            f"{model.shape.name} does not fit {chip.id}: {error.message}; its weights alone are "
+            f"{format_bytes(size)} of {format_bytes(chip.sram_bytes)}, before padding to lanes, tables and caches",
+            hint="try " + ", or ".join(ways),
+        ) from None
