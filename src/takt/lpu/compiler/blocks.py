@@ -326,10 +326,27 @@ class Builder:
         )
         if angles is None or partner is None:
             return task, self.scaled(task, key, chunk, straight, r)
+        # Many rows of i8 sums: the sums, the angles, the scale and the bias together would need every work slice.
+        in_turn = self.rows > 1 and shift is not None and isinstance(straight, FromNode)
+        if in_turn:
+            straight, partner = (
+                self.carried(task, value, f"{key}.{name}{chunk}")
+                for value, name in ((straight, "sum"), (partner, "partner"))
+            )
+            task = self.task("rotate")
         turned = task.op("mul", straight, angles[0])
         node: Source = task.op("add", turned, task.op("mul", partner, angles[1]))
+        if in_turn:
+            node = self.carried(task, node, f"{key}.turned{chunk}")
+            task = self.task("rotate")
         node = self.weighed(task, key, chunk, node)
         return task, node if shift is None else task.op("add", node, FromBuffer(shift))
+
+    def carried(self, task: Task, value: Source, name: str) -> FromBuffer:
+        """`value` in SRAM as f32, for another task to go on with."""
+        buffer = self.temp(name, F32)
+        task.out(value if isinstance(value, FromNode) else task.op("mov", value), buffer)
+        return FromBuffer(buffer)
 
     def gained_angles(
         self, key: str, cos: FromBuffer, sin: FromBuffer
