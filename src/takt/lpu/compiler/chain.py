@@ -7,6 +7,7 @@ nodes into `Micro` operations with fixed offsets; it knows nothing of when the t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from takt.errors import CompileError
@@ -75,6 +76,26 @@ def solve(task: Task, g: Geometry, delay: int = 0) -> Chain:
     if not task.nodes:
         chain.arrival = dict.fromkeys(range(len(task.feeds)), 0)
     return chain
+
+
+def abc_offset(chain: Chain, index: int, g: Geometry) -> int:
+    """Dispatch of a feed's first `abc`, in cycles from the task's first."""
+    return chain.arrival.get(index, 0) - g.x_mxm - g.emit - g.depth
+
+
+def buffer_reads(chain: Chain) -> Iterator[tuple[FromBuffer, int]]:
+    """Each buffer operand, once, with the offset at which its first row must be at x = 0."""
+    seen = set()
+    for micro in chain.micros:
+        for source in micro.sources:
+            if isinstance(source, FromBuffer) and read_key(source, micro.offset) not in seen:
+                seen.add(read_key(source, micro.offset))
+                yield source, micro.offset
+
+
+def read_key(source: FromBuffer, offset: int) -> tuple[int, int, bool, int]:
+    """What makes two buffer operands one read."""
+    return id(source.buffer), source.row, source.fixed_row, offset
 
 
 def _align(task: Task, chain: Chain, g: Geometry) -> list[int] | None:

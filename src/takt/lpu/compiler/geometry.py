@@ -39,12 +39,15 @@ class Geometry:
     n_streams: int
 
     def sign(self, side: int) -> int:
+        """+1 for the eastern side, −1 for the western: positions grow eastward."""
         return 1 if side == EAST else -1
 
     def side_of(self, slice_: int) -> int:
+        """The side that a MEM slice lies on."""
         return int(slice_ >= self.n_side)
 
     def slice_number(self, side: int, index: int) -> int:
+        """The number of a side's slice `index`, counted from the VXM."""
         return side * self.n_side + index
 
 

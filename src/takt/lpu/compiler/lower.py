@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from takt.lpu.compiler.blocks import Builder, Hidden, Operand
 from takt.lpu.compiler.ir import (
     Accumulator,
@@ -56,7 +58,45 @@ class _Step(Builder):
         return out
 
 
-class Decode(_Step):
+class _Positions(_Step):
+    """What decoder steps over one and over many positions share: keys, queries and values of the new positions."""
+
+    def projection(
+        self,
+        layer: int,
+        sources: list[list[Operand]],
+        cos_sin: tuple[FromBuffer, FromBuffer] | None,
+        later: Buffer | None,
+    ) -> Callable[[str, int], tuple[Task, FromNode]]:
+        """How to make vector `c` of the keys ("k") or queries ("q"), as (task, result)."""
+        side = 1 - self.layout.attention_side(layer)
+        turned = None
+        if cos_sin is not None and not self.shape.qk_norm:
+            turned = self.angles(later, *cos_sin)
+
+        def project(which: str, c: int) -> tuple[Task, FromNode]:
+            key = f"{layer}.{which}"
+            if self.shape.qk_norm and cos_sin is not None:
+                gained = self.gained_angles(key, *cos_sin)
+                task, value = self.normed_heads(key, c, sources, gained, later, side)
+            else:
+                shift = self.turned_bias(key, c, *cos_sin) if cos_sin is not None else None
+                task, value = self.key_or_query(key, c, sources, turned, later, shift)
+            return task, _node(task, value)
+
+        return project
+
+    def values(self, layer: int, x: Hidden, r: Buffer) -> list[Buffer]:
+        """Value rows of the new positions, by vector."""
+        out = []
+        for c in range(self.layout.heads.n_kv):
+            task, feed, _ = self.product(f"{layer}.v", c, [[(b,)] for b in x.half], "v")
+            out.append(self.temp(f"v{c}", F16))
+            task.out(task.op("mul", feed, FromBuffer(r)), out[-1])
+        return out
+
+
+class Decode(_Positions):
     """One decode step for positions in block `block` (320·block … 320·block + 319)."""
 
     def __init__(self, layout: Layout, block: int) -> None:
@@ -87,27 +127,15 @@ class Decode(_Step):
         cos_sin = None
         if self.shape.position == "rope":
             cos_sin = FromBuffer(layout.inputs["rope_cos"]), FromBuffer(layout.inputs["rope_sin"])
-        turned = (
-            self.angles(later, *cos_sin) if cos_sin is not None and not self.shape.qk_norm else None
-        )
+        project = self.projection(layer, sources, cos_sin, later)
         projected: dict[str, list[Buffer]] = {"k": [], "q": []}
         for which, chunks in (("k", heads.n_kv), ("q", len(heads.q))):
             for c in range(chunks):
-                key = f"{layer}.{which}"
-                if self.shape.qk_norm and cos_sin is not None:
-                    gained = self.gained_angles(key, *cos_sin)
-                    task, node = self.normed_heads(key, c, sources, gained, later, 1 - side)
-                else:
-                    shift = self.turned_bias(key, c, *cos_sin) if cos_sin is not None else None
-                    task, node = self.key_or_query(key, c, sources, turned, later, shift)
+                task, node = project(which, c)
                 out = self.temp(f"{which}{c}", F16)
-                task.out(_node(task, node), out)
+                task.out(node, out)
                 projected[which].append(out)
-        v = []
-        for c in range(heads.n_kv):
-            task, feed, _ = self.product(f"{layer}.v", c, [[(b,)] for b in x.half], "v")
-            v.append(self.temp(f"v{c}", F16))
-            task.out(task.op("mul", feed, FromBuffer(r)), v[-1])
+        v = self.values(layer, x, r)
         queries = self.split_heads(projected["q"], projected["k"])
         mask = layout.inputs[f"mask{self.shape.windows[layer] or 0}"]
         blocks = range(self.block + 1)
@@ -218,7 +246,7 @@ class _Rows(_Step):
                 task.out(task.op("add", feed, old), cache)
 
 
-class Chunk(_Rows):
+class Chunk(_Rows, _Positions):
     """`layout.chunk` prompt positions from `start` on: fills the caches, makes no logits."""
 
     def __init__(self, layout: Layout, start: int) -> None:
@@ -257,21 +285,12 @@ class Chunk(_Rows):
                 FromBuffer(layout.tables["cos"], self.start),
                 FromBuffer(layout.tables["sin"], self.start),
             )
-        turned = (
-            self.angles(later, *cos_sin) if cos_sin is not None and not self.shape.qk_norm else None
-        )
+        project = self.projection(layer, sources, cos_sin, later)
         projected: dict[str, list[Buffer]] = {"k": [], "q": []}
         for which, chunks in (("k", heads.n_kv), ("q", 0 if last else len(heads.q))):
             for c in range(chunks):
-                key = f"{layer}.{which}"
-                if self.shape.qk_norm and cos_sin is not None:
-                    gained = self.gained_angles(key, *cos_sin)
-                    task, node = self.normed_heads(key, c, sources, gained, later, 1 - side)
-                else:
-                    shift = self.turned_bias(key, c, *cos_sin) if cos_sin is not None else None
-                    task, node = self.key_or_query(key, c, sources, turned, later, shift)
+                task, node = project(which, c)
                 out = self.temp(f"{which}{c}", F16)
-                node = _node(task, node)
                 if not last:
                     task.out(node, out)
                 projected[which].append(out)
@@ -281,11 +300,7 @@ class Chunk(_Rows):
         self.transposed_values(layer, self.columns(layer, x, r), self.block, keep)
         if last:
             return None
-        v = []
-        for c in range(heads.n_kv):
-            task, feed, _ = self.product(f"{layer}.v", c, [[(b,)] for b in x.half], "v")
-            v.append(self.temp(f"v{c}", F16))
-            task.out(task.op("mul", feed, FromBuffer(r)), v[-1])
+        v = self.values(layer, x, r)
         queries = self.split_heads(projected["q"], projected["k"])
         outputs: dict[int, Operand] = {}
         for vector, mine in self.vectors():

@@ -21,9 +21,10 @@ from takt.errors import CompileError, TaktError
 from takt.flags import debug_level
 from takt.lpu.compiler.bound import Bound, bound
 from takt.lpu.compiler.geometry import Geometry
+from takt.lpu.compiler.inputs import inputs_of
 from takt.lpu.compiler.ir import Plan
 from takt.lpu.compiler.layout import Layout
-from takt.lpu.compiler.schedule import Placed, Scheduler, inputs_of
+from takt.lpu.compiler.schedule import Placed, Scheduler
 from takt.lpu.isa import Program, plan_supply
 from takt.lpu.machine import Activity
 from takt.lpu.machine.checker import prove
@@ -53,6 +54,7 @@ class Lower:
     name: str = "lower"
 
     def run(self, work: Work) -> Work:
+        """Build the plan; results that no task of it reads are not stored."""
         plan = work.build()
         read = {id(buffer) for task in plan.tasks for buffer in inputs_of(task)}
         for task in plan.tasks:  # some pieces store more than this step's readers take
@@ -60,6 +62,7 @@ class Lower:
         return replace(work, plan=plan)
 
     def spec(self, work: Work) -> None:
+        """Raises CompileError for a task that reads too early, or a temporary without a reader."""
         assert work.plan is not None
         written: set[int] = set()
         read = {id(buffer) for task in work.plan.tasks for buffer in inputs_of(task)}
@@ -86,6 +89,7 @@ class Schedule:
     name: str = "schedule"
 
     def run(self, work: Work) -> Work:
+        """Give every task a time; sets the program, its reports and the words it uses."""
         image, g = work.layout.image, work.geometry
         scheduler = Scheduler(g, image.work, list(image.next_word), image.top)
         assert work.plan is not None
@@ -106,6 +110,7 @@ class Schedule:
         )
 
     def spec(self, work: Work) -> None:
+        """Raises CompileError for a negative time."""
         assert work.program is not None
         if len(work.program.instructions) and int(work.program.instructions["time"].min()) < 0:
             raise CompileError("an instruction is dispatched before cycle 0")
@@ -118,6 +123,7 @@ class Supply:
     name: str = "supply"
 
     def run(self, work: Work) -> Work:
+        """Add the instruction fetches and their text."""
         assert work.program is not None
         image, g = work.layout.image, work.geometry
         text = [
@@ -129,6 +135,7 @@ class Supply:
         return replace(work, program=program, words_used=work.words_used + text_rows - rows)
 
     def spec(self, work: Work) -> None:
+        """Left to `verify`."""
         return
 
 
@@ -139,6 +146,7 @@ class Verify:
     name: str = "verify"
 
     def run(self, work: Work) -> Work:
+        """Prove the program."""
         assert work.program is not None
         report = prove(work.program, work.chip)
         program = replace(work.program, cycles=report.cycles)
@@ -150,6 +158,7 @@ class Verify:
         )
 
     def spec(self, work: Work) -> None:
+        """Left to `prove`, which raises the first hazard."""
         return
 
 

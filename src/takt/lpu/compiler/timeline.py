@@ -1,10 +1,14 @@
 """Reservation tables: which cycles of a resource are taken, one Python integer a resource, one bit a cycle.
 
 Big-integer shifts and ands test a whole pattern of cycles at once, which is what makes scheduling a model of 10⁵
-instructions a matter of seconds. Knows nothing of what the resources are.
+instructions a matter of seconds. `Undo` keeps the claims of a placement that may yet fail. Knows nothing of what the
+resources are.
 """
 
 from __future__ import annotations
+
+TRIES = 4096
+"""Cycles tried for one placement (those that a known clash rules out are skipped) before giving up."""
 
 
 def pattern(rows: int, interval: int) -> int:
@@ -19,6 +23,11 @@ def pattern(rows: int, interval: int) -> int:
     return bits
 
 
+def span(rows: int, interval: int) -> int:
+    """Queue cycles of a repeated instruction: it owns its queue from first to last issue."""
+    return (1 << ((rows - 1) * interval + 1)) - 1
+
+
 class Timeline:
     """One resource's taken cycles."""
 
@@ -28,9 +37,11 @@ class Timeline:
         self.bits = 0
 
     def free(self, time: int, mask: int) -> bool:
+        """Whether no cycle of `mask`, its bit 0 at cycle `time`, is taken."""
         return not (self.bits >> time) & mask
 
     def take(self, time: int, mask: int) -> None:
+        """Mark the cycles of `mask`, its bit 0 at cycle `time`, as taken."""
         self.bits |= mask << time
 
     def wait(self, time: int, mask: int) -> int:
@@ -41,6 +52,48 @@ class Timeline:
         while clash := (rest >> delay) & mask:
             delay += clash.bit_length() if solid else 1
         return delay
+
+
+class Undo:
+    """Claims of a placement being tried, to be given back if it does not fit after all.
+
+    `rigid`: the claim that failed met another of the same placement, so no other cycle would help.
+    """
+
+    __slots__ = ("_clash", "_taken", "rigid")
+
+    def __init__(self) -> None:
+        self._taken: list[tuple[Timeline, int, int]] = []
+        self._clash: tuple[Timeline, int, int] | None = None
+        self.rigid = False
+
+    def take(self, line: Timeline, time: int, mask: int) -> bool:
+        """Claim cycles of a resource; False, and nothing claimed, if one of them is taken."""
+        if (line.bits >> time) & mask:
+            self.rigid = any(
+                own is line and ((m << at) >> time) & mask for own, at, m in self._taken
+            )
+            self._clash = (line, time, mask)
+            return False
+        line.bits |= mask << time
+        self._taken.append((line, time, mask))
+        return True
+
+    def skip(self) -> int:
+        """Cycles until the claim that failed may fit as the tables now stand, at least 1.
+
+        Before `rollback` the claims made so far count as taken, too.
+        """
+        if self._clash is None:
+            return 1
+        line, time, mask = self._clash
+        return max(1, line.wait(time, mask))
+
+    def rollback(self) -> None:
+        """Give back every claim."""
+        for line, time, mask in self._taken:
+            line.bits &= ~(mask << time)
+        self._taken.clear()
 
 
 def first_free(bits: int, time: int, count: int) -> list[int]:
