@@ -136,12 +136,14 @@ def _is_integer(op: str, chain: Chain, sources: tuple[MicroSource, ...], task: T
     return first.integer
 
 
-def _steps(distance: int, via: Type | None, g: Geometry) -> tuple[int, bool] | None:
-    """(copies, through a stream) that bridge `distance` cycles from producer to consumer, or None."""
+def _steps(distance: int, via: Type | None, g: Geometry, most: int) -> tuple[int, int] | None:
+    """(copies, trips through a stream, at most `most`) that bridge `distance` cycles from producer to consumer, or None."""
     if via is None and distance >= g.alu and distance % g.alu == 0:
-        return distance // g.alu - 1, False
-    if distance >= g.exit and (distance - g.exit) % g.alu == 0:
-        return (distance - g.exit) // g.alu, True
+        return distance // g.alu - 1, 0
+    for trips in range(1, most + 1):
+        left = distance - trips * g.exit
+        if left >= 0 and left % g.alu == 0:
+            return left // g.alu, trips
     return None
 
 
@@ -156,13 +158,14 @@ def _offset(
     ]
     feeds = [s for s in sources if isinstance(s, FromFeed)]
     earliest = max((o + (g.alu if via is None else g.exit) for o, via in nodes), default=0)
-    for offset in range(earliest, earliest + 64):
-        if all(_steps(offset - o, via, g) is not None for o, via in nodes) and all(
-            _feed_fits(task, chain, s, offset, g) for s in feeds
-        ):
-            for s in feeds:
-                chain.arrival[s.index] = offset - (g.distribute if s.swapped else 0)
-            return offset
+    for most in (1, g.alu):  # one trip through a stream is enough on most chips
+        for offset in range(earliest, earliest + 64):
+            if all(_steps(offset - o, via, g, most) is not None for o, via in nodes) and all(
+                _feed_fits(task, chain, s, offset, g) for s in feeds
+            ):
+                for s in feeds:
+                    chain.arrival[s.index] = offset - (g.distribute if s.swapped else 0)
+                return offset
     return None
 
 
@@ -205,15 +208,32 @@ def _bring(
     if not isinstance(source, FromNode):
         return source
     index = node_micro[source.index]
-    bridge = _steps(offset - chain.micros[index].offset, source.via, g)
+    bridge = _steps(offset - chain.micros[index].offset, source.via, g, g.alu)
     assert bridge is not None
-    copies, through = bridge
+    copies, trips = bridge
     for _ in range(copies):
         index = _copy(chain, index, g)
-    if not through:
+    if not trips:
         return FromMicro(index)
+    for _ in range(trips - 1):  # copies that read their source from a stream
+        through = _through_stream(chain, index, None)
+        offset = chain.micros[index].offset + g.exit
+        index = len(chain.micros)
+        chain.micros.append(
+            Micro(
+                op="mov",
+                offset=offset,
+                sources=(through,),
+                integer=chain.micros[through.index].integer,
+            )
+        )
+    return _through_stream(chain, index, source.via)
+
+
+def _through_stream(chain: Chain, index: int, via: Type | None) -> FromMicro:
+    """The result of a micro operation as the VXM reads it back from a stream, of type `via` if that is given."""
     micro = chain.micros[index]
-    wanted = source.via if source.via is not None else (Type.I32 if micro.integer else Type.F32)
+    wanted = via if via is not None else (Type.I32 if micro.integer else Type.F32)
     if micro.via not in (None, wanted):
         raise CompileError("two streams from one operation")
     micro.via = wanted

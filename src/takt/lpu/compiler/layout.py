@@ -209,7 +209,9 @@ def _embedding(out: Layout, model: Model) -> None:
         positions = model.tensor("position.weight")[: out.context]
         if shape.n_token_types:  # every token is of type 0: its row joins the position's
             positions = positions + model.tensor("token_type.weight")[0]
-        positions = np.pad(positions, ((0, -len(positions) % out.chunk), (0, 0)))  # the last chunk may reach beyond
+        positions = np.pad(
+            positions, ((0, -len(positions) % out.chunk), (0, 0))
+        )  # the last chunk may reach beyond
         out.position = out.image.tables("position", F16, _laid(out, positions, F16), room)
 
 

@@ -58,6 +58,9 @@ class Schedule:
     words_used: list[int]
 
 
+_MAX_COPIES = 8  # of inputs, for one task
+
+
 class Scheduler:
     """Places the tasks of one program."""
 
@@ -113,7 +116,7 @@ class Scheduler:
             list(self._words.next_word),
         )
 
-    def _place(self, task: Task) -> None:
+    def _place(self, task: Task, copies: int = 0) -> None:
         if task.sxm is not None:
             for start, end in place_append(self._board, self._words, task.label, task.sxm):
                 self._placed.append(Placed(task.label, task.layer, start, end))
@@ -127,10 +130,10 @@ class Scheduler:
                 self._commit(attempt, earliest_ideal(task, chain, self.g))
                 return
         clash = shared_slice(task)
-        if clash is None:
+        if clash is None or copies == _MAX_COPIES:
             raise CompileError(f"no place found for task {task.label} of layer {task.layer}")
-        self._relocate(task, clash)
-        self._place(task)
+        self._relocate(task, clash, copies)
+        self._place(task, copies + 1)
 
     def _search(self, task: Task, chain: Chain) -> Attempt | None:
         """The first cycle at which all that the task needs is free, with everything claimed."""
@@ -139,8 +142,8 @@ class Scheduler:
             attempt = Attempt(task, chain, time)
             if self._reserve(attempt):
                 return attempt
-            time += attempt.undo.skip()
             attempt.undo.rollback()
+            time += attempt.undo.skip()
             if attempt.undo.rigid:
                 return None
         return None
@@ -151,15 +154,18 @@ class Scheduler:
             attempt
         )
 
-    def _relocate(self, task: Task, buffer: Buffer) -> None:
+    def _relocate(self, task: Task, buffer: Buffer, copies: int) -> None:
         """Copy a buffer away from the slices of the task's other inputs, and let the task read the copy."""
         moved = Buffer(f"{buffer.name}.copy", buffer.type, rows=buffer.rows, n_readers=1)
         self._words.set_peers(moved, [b for b in inputs_of(task) if b is not buffer])
         copy = Task(label=task.label, layer=task.layer, rows=buffer.rows)
         copy.out(copy.op("mov", FromBuffer(buffer)), moved)
-        self._place(copy)
-        if redirect(task, buffer, moved):
-            buffer.n_readers += 1
+        buffer.n_readers += (
+            1  # the copy, until it is known whether the task goes on reading the original too
+        )
+        self._place(copy, copies + 1)
+        if not redirect(task, buffer, moved):
+            self._words.release(buffer)
 
     def _commit(self, attempt: Attempt, ideal: int) -> None:
         """Emit what an attempt reserved. `ideal` is the task's time without resource limits."""

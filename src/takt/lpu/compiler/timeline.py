@@ -80,10 +80,7 @@ class Undo:
         return True
 
     def skip(self) -> int:
-        """Cycles until the claim that failed may fit as the tables now stand, at least 1.
-
-        Before `rollback` the claims made so far count as taken, too.
-        """
+        """Cycles until the claim that failed may fit, at least 1; to be asked after `rollback`."""
         if self._clash is None:
             return 1
         line, time, mask = self._clash
