@@ -409,7 +409,10 @@ class Builder:
         task.out(weighed, scalar)
         task = self.task("head norm")
         turned = task.op("mul", FromBuffer(x), angles[0])
-        rotated = task.op("add", turned, task.op("mul", FromBuffer(swapped), angles[1]))
+        rotated: Source = task.op("add", turned, task.op("mul", FromBuffer(swapped), angles[1]))
+        if self.rows > 1:  # all at once would need too many slices
+            rotated = self.carried(task, rotated, f"{part}{chunk}.turned")
+            task = self.task("head norm")
         return task, task.op("mul", rotated, FromBuffer(scalar))
 
     def turned_bias(self, key: str, chunk: int, cos: FromBuffer, sin: FromBuffer) -> Buffer | None:

@@ -32,6 +32,7 @@ class Buffer:
         False  # rows spread over 16 slices of one side, so that they can be loaded as MXM columns
     )
     side: int = -1  # required side, −1 any
+    apart: bool = False  # never in a slice of what it is read with (a copy made for that)
     slices: tuple[tuple[int, ...], ...] = ()
     bases: tuple[int, ...] = ()
     written: tuple[int, ...] = ()

@@ -124,7 +124,9 @@ class Operations:
                 continue
             avoid = self._words.peers_slices(buffer)
             chosen = self._words.free_slices(side, done, queued, width, buffer.rows, avoid=avoid)
-            if chosen is None:  # whoever reads it beside one in the same slice has it copied
+            if (
+                chosen is None and not buffer.apart
+            ):  # whoever reads it beside its peer has it copied
                 chosen = self._words.free_slices(side, done, queued, width, buffer.rows)
             if chosen is None:
                 continue

@@ -156,7 +156,9 @@ class Scheduler:
 
     def _relocate(self, task: Task, buffer: Buffer, copies: int) -> None:
         """Copy a buffer away from the slices of the task's other inputs, and let the task read the copy."""
-        moved = Buffer(f"{buffer.name}.copy", buffer.type, rows=buffer.rows, n_readers=1)
+        moved = Buffer(
+            f"{buffer.name}.copy", buffer.type, rows=buffer.rows, n_readers=1, apart=True
+        )
         self._words.set_peers(moved, [b for b in inputs_of(task) if b is not buffer])
         copy = Task(label=task.label, layer=task.layer, rows=buffer.rows)
         copy.out(copy.op("mov", FromBuffer(buffer)), moved)
