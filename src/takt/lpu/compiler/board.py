@@ -92,10 +92,13 @@ class Board:
         mask: int,
         width: int,
     ) -> StreamGroup | None:
-        """Claim a group of `width` streams on the diagonals of `mask`, its bit 0 at `diagonal`; None if none is free."""
+        """Claim a group of `width` streams on the diagonals of `mask`, its bit 0 at `diagonal`; None if none is free.
+
+        The highest free group is taken, which leaves the lower sixteen streams to weights as long as possible.
+        """
         lines = self._streams[direction]
         position = diagonal + _ORIGIN
-        for first in range(0, self.g.n_streams, width):
+        for first in range(self.g.n_streams - width, -1, -width):
             if all(
                 not (lines[segment][s].bits >> position) & mask
                 for segment in segments

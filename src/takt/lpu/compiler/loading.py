@@ -28,6 +28,15 @@ class Engine:
     last_feed: int = -1
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The bytes of a tile that go to one plane: their sixteen slices, and the first of the streams they take."""
+
+    plane: int
+    slices: tuple[int, ...]
+    first: int
+
+
 class Engines:
     """All MXM engines of a chip while one program is scheduled."""
 
@@ -73,22 +82,60 @@ class Engines:
             other.tile, other.installed = None, install
 
     def _load(self, tile: Tile, start: int) -> int:
-        """Load a tile's columns, and zeros over what is left of earlier tiles; the cycle of the last `lw`."""
+        """Load a tile's columns, and zeros over what is left of earlier tiles; the cycle of the last `lw`.
+
+        Of the ways to use the outward streams the one that is done first is taken.
+        """
         g = self._board.g
         ready = max((b.done for b in tile.sources), default=-1)
         start = max(start, g.x_mxm + g.read, ready + 1 + g.read + g.x_mxm)
-        planes = planes_of(tile)
+        groups = max(
+            [tile.first_group + tile.n_groups, *(self._dirty.get(p, 0) for p in planes_of(tile))]
+        )
+        plans = [self._plan(tile, way, start, groups) for way in self._ways(tile)]
+        plan = min(plans, key=lambda stages: max(cycles[-1] for _, cycles in stages))
+        for parts, cycles in plan:
+            self._emit_stage(tile, parts, cycles, groups)
+        for p in planes_of(tile):
+            self._dirty[p] = tile.first_group + tile.n_groups
+        return max(cycles[-1] for _, cycles in plan)
+
+    def _ways(self, tile: Tile) -> list[list[list[_Part]]]:
+        """Ways to load a tile: stages of parts that are loaded together, each part on sixteen streams.
+
+        An f16 tile takes all streams at once, or the lower sixteen for one plane after the other.
+        """
+        n = self._board.g.per_group
+        plane = first_plane(tile)
+        if tile.type is not Type.F16:
+            home, other = tile.plane * n, (1 - tile.plane) * n
+            return [[[_Part(plane, tile.slices, home)]], [[_Part(plane, tile.slices, other)]]]
+        low, high = tile.slices[:n], tile.slices[n:]
+        wide = [[_Part(plane, low, 0), _Part(plane + 1, high, n)]]
+        return [wide, [[_Part(plane, low, 0)], [_Part(plane + 1, high, 0)]]]
+
+    def _plan(
+        self, tile: Tile, way: list[list[_Part]], start: int, groups: int
+    ) -> list[tuple[list[_Part], list[int]]]:
+        """Each stage of a way with the cycles (at the MXM) at which its column groups arrive: the first free ones."""
+        out: list[tuple[list[_Part], list[int]]] = []
+        taken = 0
+        for parts in way:
+            cycles = self._free_cycles(tile, parts, start, groups, taken)
+            taken |= sum(1 << (c - start) for c in cycles)
+            out.append((parts, cycles))
+        return out
+
+    def _emit_stage(self, tile: Tile, parts: list[_Part], cycles: list[int], groups: int) -> None:
+        """The loads of one stage: the tile's columns, then zeros in the column groups around them."""
         after = tile.first_group + tile.n_groups
-        groups = max([after, *(self._dirty.get(p, 0) for p in planes)])
-        cycles = self._free_cycles(tile, start, groups)
         zeros = cycles[tile.n_groups :]
-        self._emit_load(tile, cycles[: tile.n_groups], tile.first_group, tile.base, tile.uniform)
+        self._emit_load(
+            tile, parts, cycles[: tile.n_groups], tile.first_group, tile.base, tile.uniform
+        )
         for first, last in ((0, tile.first_group), (after, groups)):
-            self._emit_load(tile, zeros[: last - first], first, self._zero_word, True)
+            self._emit_load(tile, parts, zeros[: last - first], first, self._zero_word, True)
             zeros = zeros[last - first :]
-        for p in planes:
-            self._dirty[p] = after
-        return cycles[-1]
 
     def _install(self, tile: Tile, time: int) -> int:
         """Dispatch `iw` on all planes of a tile at the first common free cycle from `time` on; returns the cycle."""
@@ -102,20 +149,29 @@ class Engines:
             self._board.emit(time, number, "iw")
         return time
 
-    def _free_cycles(self, tile: Tile, start: int, groups: int) -> list[int]:
-        """Cycles (at the MXM) at which each column group arrives: the first free ones from `start` on."""
+    def _free_cycles(
+        self, tile: Tile, parts: list[_Part], start: int, groups: int, taken: int
+    ) -> list[int]:
+        """The first `groups` cycles at the MXM, from `start` on, that are free for all parts and not `taken`."""
         g, board = self._board.g, self._board
-        busy = board.busy_streams(
-            outward(tile.side), tile.side, self._stream(tile), len(tile.slices), start - g.x_mxm
-        )
-        for s in tile.slices:
-            busy |= board.queue[s].bits >> (start - self._travel(s))
-        for p in planes_of(tile):
-            busy |= board.named(f"mxm.{p}.w").bits >> start
+        busy = taken
+        for part in parts:
+            busy |= board.busy_streams(
+                outward(tile.side), tile.side, part.first, len(part.slices), start - g.x_mxm
+            )
+            for s in part.slices:
+                busy |= board.queue[s].bits >> (start - self._travel(s))
+            busy |= board.named(f"mxm.{part.plane}.w").bits >> start
         return [start + c for c in first_free(busy, 0, groups)]
 
     def _emit_load(
-        self, tile: Tile, cycles: list[int], first_group: int, word: int, uniform: bool
+        self,
+        tile: Tile,
+        parts: list[_Part],
+        cycles: list[int],
+        first_group: int,
+        word: int,
+        uniform: bool,
     ) -> None:
         """MEM reads and `lw` of the column groups that arrive at the given cycles, one repeat for each unbroken run."""
         group = 0
@@ -124,47 +180,40 @@ class Engines:
             while group + run < len(cycles) and cycles[group + run] == cycles[group] + run:
                 run += 1
             at = cycles[group]
-            base = word if uniform else word + group
-            self._emit_run(tile, at, run, first_group + group, base, uniform)
-            self._book_run(tile, at, (1 << run) - 1)
+            for part in parts:
+                base = word if uniform else word + group
+                self._emit_run(tile.side, part, at, run, first_group + group, base, uniform)
+                self._book_run(tile.side, part, at, (1 << run) - 1)
             group += run
 
     def _emit_run(
-        self, tile: Tile, at: int, run: int, group: int, word: int, uniform: bool
+        self, side: int, part: _Part, at: int, run: int, group: int, word: int, uniform: bool
     ) -> None:
         """The instructions that load `run` column groups from `group` on, in successive cycles from `at` on."""
         g = self._board.g
-        direction, first, planes = outward(tile.side), self._stream(tile), planes_of(tile)
-        n = len(tile.slices)
-        block = np.zeros(n + len(planes), INSTRUCTION)
+        direction, n = outward(side), len(part.slices)
+        block = np.zeros(n + 1, INSTRUCTION)
         block["count"], block["gap"] = run, 1
-        block["time"][:n] = at - np.array([self._travel(s) for s in tile.slices])
-        block["queue"][:n] = tile.slices
+        block["time"][:n] = at - np.array([self._travel(s) for s in part.slices])
+        block["queue"][:n] = part.slices
         block["op"][:n] = BY_NAME["read"].op
         block["a"][:n] = word
-        block["b"][:n] = [stream_ref(first + i, direction) for i in range(n)]
+        block["b"][:n] = [stream_ref(part.first + i, direction) for i in range(n)]
         block["step"] = 0 if uniform or run == 1 else 1
-        for k, p in enumerate(planes):
-            block[n + k]["time"], block[n + k]["queue"] = at, g.queue[f"mxm.{p}.w"]
-            block[n + k]["op"] = BY_NAME["lw"].op
-            block[n + k]["a"] = stream_ref(first + k * g.per_group, direction)
-            block[n + k]["b"] = group
-            block[n + k]["step"] = 0 if run == 1 else 1
+        load = block[n]
+        load["time"], load["queue"] = at, g.queue[f"mxm.{part.plane}.w"]
+        load["op"] = BY_NAME["lw"].op
+        load["a"], load["b"] = stream_ref(part.first, direction), group
+        load["step"] = 0 if run == 1 else 1
         self._board.emit_block(block)
 
-    def _book_run(self, tile: Tile, at: int, mask: int) -> None:
+    def _book_run(self, side: int, part: _Part, at: int, mask: int) -> None:
         """Take what a run of column groups at the MXM from cycle `at` on needs."""
         g, board = self._board.g, self._board
-        first = self._stream(tile)
-        for p in planes_of(tile):
-            board.named(f"mxm.{p}.w").take(at, mask)
-        for i, s in enumerate(tile.slices):
+        board.named(f"mxm.{part.plane}.w").take(at, mask)
+        for i, s in enumerate(part.slices):
             board.queue[s].take(at - self._travel(s), mask)
-            board.book_stream(outward(tile.side), tile.side, first + i, at - g.x_mxm, mask)
-
-    def _stream(self, tile: Tile) -> int:
-        """First of the streams that feed a tile's planes."""
-        return 0 if tile.type is Type.F16 else tile.plane * self._board.g.per_group
+            board.book_stream(outward(side), side, part.first + i, at - g.x_mxm, mask)
 
     def _travel(self, slice_: int) -> int:
         """Cycles from the dispatch of a read to its arrival at the MXM of the same side."""
