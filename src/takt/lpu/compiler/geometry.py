@@ -46,10 +46,6 @@ class Geometry:
         """The side that a MEM slice lies on."""
         return int(slice_ >= self.n_side)
 
-    def slice_number(self, side: int, index: int) -> int:
-        """The number of a side's slice `index`, counted from the VXM."""
-        return side * self.n_side + index
-
 
 def geometry(chip: Chip) -> Geometry:
     """Collect the numbers of a chip once."""

@@ -70,29 +70,22 @@ class Matrix:
 
     def folded_bias(self, model: Model) -> F32 | None:
         """Bias after folding, f32 [out], or None."""
-        has = model.has(self.tensor + ".bias")
-        beta = self.norm and model.shape.norm == "layer" and model.has(self.norm + ".bias")
-        total = np.zeros(int(self.out.max()) + 1, np.float64)
-        if self.into_values is not None:
-            value_bias = self.into_values.folded_bias(model)
-            if value_bias is not None:
-                w = model.tensor(self.tensor + ".weight").astype(np.float64)
-                group = model.shape.n_heads // model.shape.n_kv_heads
-                by_head = value_bias.reshape(-1, model.shape.head_dim)
-                total = total + w @ np.repeat(by_head, group, axis=0).reshape(-1).astype(np.float64)
-                has_value = True
-            else:
-                has_value = False
-        else:
-            has_value = False
-        if not has and not beta and not has_value:
-            return None
-        if has:
-            total = total + model.tensor(self.tensor + ".bias")
-        if beta:
+        terms: list[NDArray[np.float64]] = []
+
+        def through(vector: F32) -> None:
             w = model.tensor(self.tensor + ".weight").astype(np.float64)
-            total = total + w @ model.tensor(self.norm + ".bias").astype(np.float64)
-        return (total * self.factor).astype(np.float32)
+            terms.append(np.asarray(w @ vector.astype(np.float64)))
+
+        values = self.into_values.folded_bias(model) if self.into_values is not None else None
+        if values is not None:
+            group = model.shape.n_heads // model.shape.n_kv_heads
+            by_head = values.reshape(-1, model.shape.head_dim)
+            through(np.repeat(by_head, group, axis=0).reshape(-1))
+        if model.has(self.tensor + ".bias"):
+            terms.append(model.tensor(self.tensor + ".bias").astype(np.float64))
+        if self.norm and model.shape.norm == "layer" and model.has(self.norm + ".bias"):
+            through(model.tensor(self.norm + ".bias"))
+        return (sum(terms[1:], terms[0]) * self.factor).astype(np.float32) if terms else None
 
     def block(self, folded: F32, out_chunk: int, in_chunk: int, lanes: int) -> F32:
         """One tile, [column (output lane), row (input lane)], zero where no dimension lies."""
