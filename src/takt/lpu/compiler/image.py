@@ -234,9 +234,6 @@ class Image:
                     plane=engine[1],
                     slices=slices,
                     base=base,
-                    matrix=matrix.key,
-                    out_chunk=out_chunk,
-                    in_chunk=in_chunk,
                 )
 
     def cache(self, name: str, rows: int, side: int) -> Buffer:
@@ -249,7 +246,6 @@ class Image:
             Type.F16,
             rows,
             fixed=True,
-            interleaved=True,
             slices=(slices[:half], slices[half:]),
             bases=(base, base),
         )
@@ -294,7 +290,7 @@ class Image:
                 self.g.columns // 16,
                 slices=slices,
                 base=base,
-                out_chunk=head_dim,
+                head_dim=head_dim,
             )
             self.tiles[key] = made
         return self.tiles[key]
@@ -322,7 +318,7 @@ class Image:
             elif tile.name.startswith("identity"):
                 _store_tile(memory, tile, np.eye(self.g.lanes, dtype=np.float32))
             elif tile.name.startswith("head_ones"):
-                head = np.arange(self.g.lanes) // tile.out_chunk
+                head = np.arange(self.g.lanes) // tile.head_dim
                 _store_tile(memory, tile, (head[:, None] == head[None, :]).astype(np.float32))
         for key, matrix in self.matrices.items():
             folded = matrix.folded(model)

@@ -28,9 +28,6 @@ class Buffer:
     rows: int = 1
     fixed: bool = False
     constant: bool = False
-    interleaved: bool = (
-        False  # rows spread over 16 slices of one side, so that they can be loaded as MXM columns
-    )
     side: int = -1  # required side, −1 any
     apart: bool = False  # never in a slice of what it is read with (a copy made for that)
     slices: tuple[tuple[int, ...], ...] = ()
@@ -67,9 +64,7 @@ class Tile:
     base: int = 0
     first_group: int = 0
     sources: tuple[Buffer, ...] = ()  # buffers that must be written before it is loaded
-    matrix: str = ""  # constant tiles: key of the matrix, with block indices below
-    out_chunk: int = 0
-    in_chunk: int = 0
+    head_dim: int = 0  # of a tile that sums each head's lanes
 
 
 @dataclass(slots=True, eq=False)

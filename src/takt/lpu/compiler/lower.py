@@ -233,7 +233,6 @@ class _Rows(_Step):
                     F16,
                     rows=cache.rows,
                     fixed=True,
-                    interleaved=True,
                     slices=(weights.slices[:half], weights.slices[half:]),
                     bases=(weights.base,) * 2,
                 )
