@@ -26,6 +26,10 @@ def measured(model: Model, name: str, weights: str, n_tokens: int, chip: Chip) -
     return found
 
 
+MEAN_ERROR = {"stories260K": 0.0012, "tinystories-neo-3m": 0.0016, "default": 0.0006}
+"""Mean logit error with fp16 weights, about 1.5 times what was measured: a factor 2 % off in one place exceeds it."""
+
+
 @pytest.mark.parametrize("weights", AGREEMENT)
 @pytest.mark.parametrize("name", MODELS)
 def test_300_tokens_of_text_meet_the_goals(
@@ -35,6 +39,8 @@ def test_300_tokens_of_text_meet_the_goals(
     # Of so few tokens one that flips is a third of a percent: one more than the goal allows may.
     assert found.top1_agreement >= AGREEMENT[weights] - 1 / 300
     assert abs(found.perplexity_change) <= PERPLEXITY[weights]
+    if weights == "fp16":
+        assert found.mean_logit_error <= MEAN_ERROR[name]
 
 
 @pytest.mark.slow
