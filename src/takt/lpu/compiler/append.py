@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from takt.errors import CompileError
 from takt.lpu.compiler.board import Board, StreamGroup, inward, outward
+from takt.lpu.compiler.exchange import place_exchange
 from takt.lpu.compiler.ir import EAST, Append, Buffer
 from takt.lpu.compiler.timeline import TRIES, Undo
 from takt.lpu.compiler.words import Words
@@ -21,6 +22,10 @@ def place_append(board: Board, words: Words, label: str, work: Append) -> list[t
 
     Raises CompileError if a piece fits nowhere.
     """
+    if work.kind == "exchange":
+        placed = place_exchange(board, words, label, work)
+        words.release(work.source)
+        return placed
     pieces = _pieces(board, work) if work.kind == "lane" else [0]
     placed = [_search(board, words, label, work, k) for k in pieces]
     for buffer in (work.source, work.maps, work.mask):

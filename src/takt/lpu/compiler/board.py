@@ -66,11 +66,12 @@ def segments(x0: int, x1: int) -> tuple[int, ...]:
 class Board:
     """Reservations and instructions of one program being scheduled."""
 
-    __slots__ = ("_blocks", "_rows", "_streams", "g", "queue")
+    __slots__ = ("_blocks", "_rows", "_streams", "g", "links", "queue")
 
     def __init__(self, g: Geometry) -> None:
         self.g = g
         self.queue = [Timeline() for _ in range(len(g.queue))]
+        self.links = [Timeline() for _ in range(g.n_links)]  # cycles in which a vector goes out
         # [direction][segment][stream]
         self._streams = [
             [[Timeline() for _ in range(g.n_streams)] for _ in range(3)] for _ in range(2)

@@ -22,7 +22,7 @@ def earliest(task: Task, chain: Chain, g: Geometry, engines: Engines) -> int:
         first = max(first, _arrival(source.buffer, source.row, slack, 0, g) - offset)
     for index, feed in enumerate(task.feeds):
         abc = abc_offset(chain, index, g)
-        ready = max(engines.engine(feed.tile).active, feed.group.last_time + 1 - g.depth)
+        ready = max(engines.active(feed.tile), feed.group.last_time + 1 - g.depth)
         slack = _slack(n, ii, feed.source, False)
         target = g.sign(feed.tile.side) * g.x_mxm
         first = max(first, max(ready, _arrival(feed.source, feed.row, slack, target, g)) - abc)

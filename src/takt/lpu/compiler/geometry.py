@@ -37,6 +37,11 @@ class Geometry:
     per_group: int
     n_alus: int
     n_streams: int
+    n_links: int
+    n_c2c: int  # C2C queues a hemisphere
+    link: int  # dispatch of receive to stream register
+    link_slot: int  # cycles a vector occupies a link
+    link_margin: int  # cycles a receive waits longer than it must, for clocks that differ
 
     def sign(self, side: int) -> int:
         """+1 for the eastern side, −1 for the western: positions grow eastward."""
@@ -76,4 +81,9 @@ def geometry(chip: Chip) -> Geometry:
         per_group=chip.mxm.load_streams,
         n_alus=chip.vxm.alus,
         n_streams=chip.core.streams_per_direction,
+        n_links=chip.c2c.links,
+        n_c2c=chip.c2c.queues_per_hemisphere,
+        link=chip.c2c.link_cycles,
+        link_slot=getattr(chip, "c2c_vector_cycles", 23),
+        link_margin=getattr(chip.c2c, "link_margin_cycles", 9),
     )

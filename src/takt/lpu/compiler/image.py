@@ -38,6 +38,7 @@ class Image:
     buffers: dict[str, Buffer] = field(default_factory=dict)
     contents: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     matrices: dict[str, Matrix] = field(default_factory=dict)
+    patterns: dict[tuple[str, int, int], NDArray[np.float32]] = field(default_factory=dict)
     groups_on: dict[tuple[int, int], int] = (
         field(  # columns by engine: side, plane (−1: both, as one f16 array)
             default_factory=lambda: {
@@ -268,32 +269,29 @@ class Image:
             )
         return self.tiles[key]
 
+    def pattern(self, name: str, side: int, block: NDArray[np.float32] | None = None) -> Tile:
+        """A constant f16 tile of a side; `block` [column, row] is needed when it is first asked for."""
+        key = (name, side, 0)
+        if key not in self.tiles:
+            assert block is not None
+            slices, base = self.columns(side, Type.F16, self.g.columns // 16, name)
+            self.tiles[key] = Tile(
+                f"{name}.{side}", Type.F16, side, self.g.columns // 16, slices=slices, base=base
+            )
+            self.patterns[key] = block
+        return self.tiles[key]
+
     def identity(self, side: int) -> Tile:
         """The f16 tile that hands its input through (for sums over rows)."""
-        key = ("identity", side, 0)
-        if key not in self.tiles:
-            slices, base = self.columns(side, Type.F16, self.g.columns // 16, "identity")
-            self.tiles[key] = Tile(
-                f"identity.{side}", Type.F16, side, self.g.columns // 16, slices=slices, base=base
-            )
-        return self.tiles[key]
+        return self.pattern("identity", side, np.eye(self.g.lanes, dtype=np.float32))
 
     def head_ones(self, side: int, head_dim: int = 0) -> Tile:
         """The f16 tile that sums the lanes of each head into all of its lanes; `head_dim` when first made."""
-        key = ("head_ones", side, 0)
-        if key not in self.tiles:
-            slices, base = self.columns(side, Type.F16, self.g.columns // 16, "head_ones")
-            made = Tile(
-                f"head_ones.{side}",
-                Type.F16,
-                side,
-                self.g.columns // 16,
-                slices=slices,
-                base=base,
-                head_dim=head_dim,
-            )
-            self.tiles[key] = made
-        return self.tiles[key]
+        block = None
+        if head_dim:
+            head = np.arange(self.g.lanes) // head_dim
+            block = (head[:, None] == head[None, :]).astype(np.float32)
+        return self.pattern("head_ones", side, block)
 
     def zero_row(self) -> Buffer:
         """One f16 row of zeros: word 0 of two work slices, which nothing ever writes."""
@@ -315,11 +313,8 @@ class Image:
             if tile.uniform:
                 half = len(tile.slices) // 2
                 memory.data[list(tile.slices[half:]), tile.base] = 0x3C  # 1.0 in f16 is 0x3C00
-            elif tile.name.startswith("identity"):
-                _store_tile(memory, tile, np.eye(self.g.lanes, dtype=np.float32))
-            elif tile.name.startswith("head_ones"):
-                head = np.arange(self.g.lanes) // tile.head_dim
-                _store_tile(memory, tile, (head[:, None] == head[None, :]).astype(np.float32))
+        for key, block in self.patterns.items():
+            _store_tile(memory, self.tiles[key], block)
         for key, matrix in self.matrices.items():
             folded = matrix.folded(model)
             mine = {(o, i): tile for (owner, o, i), tile in self.tiles.items() if owner == key}

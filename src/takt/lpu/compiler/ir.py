@@ -64,7 +64,6 @@ class Tile:
     base: int = 0
     first_group: int = 0
     sources: tuple[Buffer, ...] = ()  # buffers that must be written before it is loaded
-    head_dim: int = 0  # of a tile that sums each head's lanes
 
 
 @dataclass(slots=True, eq=False)
@@ -188,11 +187,12 @@ class Task:
 
 @dataclass(slots=True, eq=False)
 class Append:
-    """SXM work of the decode step: put one position into the caches.
+    """Work at the SXM's end of a hemisphere: put one position into the caches, or a row on a link.
 
     `kind` "rotate": permute `source` by the map buffer into `target`. `kind` "lane": for every column d of the
     transposed value tile, lane ← source lane (rotated by −d) where `mask` is set. `kind` "scatter": store `source` as
-    a row of an interleaved cache through `maps`.
+    a row of an interleaved cache through `maps`. `kind` "exchange": `source` goes out over one of `links`; `target` is what
+    the chip at their other end, which runs the same program, sends at the same time.
     """
 
     kind: str
@@ -201,6 +201,7 @@ class Append:
     maps: Buffer | None = None
     mask: Buffer | None = None
     columns: int = 0
+    links: tuple[int, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -15,7 +15,10 @@ from takt.errors import UnsupportedError
 from takt.models import ModelShape
 
 Lanes = NDArray[np.int64]
-"""[chunks, 320]: dimension on each lane, −1 for none."""
+"""[chunks, 320]: dimension on each lane, −1 for none, `ZERO` for none here though other chips have one there."""
+
+ZERO = -2
+"""A lane that is laid out but always zero, so that chips with fewer heads or columns run the same program."""
 
 
 def plain(n: int, lanes: int) -> Lanes:

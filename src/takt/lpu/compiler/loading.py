@@ -18,9 +18,13 @@ from takt.lpu.isa.program import INSTRUCTION
 from takt.lpu.isa.table import BY_NAME, Type, stream_ref
 
 
+_BREATH = 200
+"""A queue that was busy for as many cycles is left idle for one, in which it can fetch instructions."""
+
+
 @dataclass(slots=True)
-class Engine:
-    """State of one MXM engine (an f16 pair of planes, or one plane): tiles are used strictly in order."""
+class Plane:
+    """State of one plane: tiles are used strictly in order."""
 
     tile: Tile | None = None
     active: int = 0  # abc may be dispatched from here on with the current tile
@@ -40,46 +44,38 @@ class _Part:
 class Engines:
     """All MXM engines of a chip while one program is scheduled."""
 
-    __slots__ = ("_board", "_dirty", "_engines", "_zero_word")
+    __slots__ = ("_board", "_dirty", "_planes", "_zero_word")
 
     def __init__(self, board: Board, zero_word: int) -> None:
         """`zero_word` is a word of zeros in every weight slice."""
         self._board = board
         self._zero_word = zero_word
-        self._engines: dict[tuple[int, int], Engine] = {}
+        self._planes: dict[int, Plane] = {}
         self._dirty: dict[int, int] = {}  # column groups of a plane's buffer that may be non-zero
 
-    def engine(self, tile: Tile) -> Engine:
-        """The engine that a tile runs on."""
-        return self._engines.setdefault(
-            (tile.side, -1 if tile.type is Type.F16 else tile.plane), Engine()
-        )
-
-    def overlapping(self, tile: Tile) -> list[Engine]:
-        """Other engines that share planes with this tile's engine."""
-        keys = [(tile.side, 0), (tile.side, 1)] if tile.type is Type.F16 else [(tile.side, -1)]
-        return [self._engines.setdefault(key, Engine()) for key in keys]
+    def active(self, tile: Tile) -> int:
+        """The cycle from which on the tile in the array takes activations."""
+        return max(plane.active for plane in self._of(tile))
 
     def fed(self, tile: Tile, last: int) -> None:
         """Note that a tile in the array is in use up to the dispatch of abc at cycle `last`."""
-        engine = self.engine(tile)
-        engine.last_feed = max(engine.last_feed, last)
-        for other in self.overlapping(tile):
-            other.last_feed = max(other.last_feed, engine.last_feed)
+        for plane in self._of(tile):
+            plane.last_feed = max(plane.last_feed, last)
 
     def ensure(self, tile: Tile) -> None:
         """Load and install a tile unless it is the one in the array."""
-        engine = self.engine(tile)
-        if engine.tile is tile:
+        planes = self._of(tile)
+        if all(plane.tile is tile for plane in planes):
             return
-        others = self.overlapping(tile)
-        loaded = self._load(tile, 1 + max([engine.installed, *(o.installed for o in others)]))
-        install = max(loaded + 1, engine.last_feed, *(o.last_feed for o in others))
+        loaded = self._load(tile, 1 + max(plane.installed for plane in planes))
+        install = max(loaded + 1, *(plane.last_feed for plane in planes))
         install = self._install(tile, install)
-        engine.tile, engine.installed = tile, install
-        engine.active = install + self._board.g.install
-        for other in others:
-            other.tile, other.installed = None, install
+        for plane in planes:
+            plane.tile, plane.installed = tile, install
+            plane.active = install + self._board.g.install
+
+    def _of(self, tile: Tile) -> list[Plane]:
+        return [self._planes.setdefault(p, Plane()) for p in planes_of(tile)]
 
     def _load(self, tile: Tile, start: int) -> int:
         """Load a tile's columns, and zeros over what is left of earlier tiles; the cycle of the last `lw`.
@@ -147,6 +143,9 @@ class Engines:
         for number, q in zip(numbers, queues, strict=True):
             q.take(time, 1)
             self._board.emit(time, number, "iw")
+            past = max(0, time - _BREATH)
+            if q.wait(past, 1) > time - past:
+                q.take(time + 1, 1)
         return time
 
     def _free_cycles(

@@ -43,7 +43,7 @@ class Matrix:
 
     def n_groups(self, chunk: int) -> int:
         """Groups of 16 columns that output chunk `chunk` uses."""
-        return int(np.max(np.nonzero(self.out[chunk] >= 0)[0])) // 16 + 1
+        return int(np.max(np.nonzero(self.out[chunk] != -1)[0])) // 16 + 1
 
     @property
     def levels(self) -> int:

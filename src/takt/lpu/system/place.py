@@ -1,0 +1,302 @@
+"""A chip's share of a model in SRAM: what one program of a tensor-parallel group reads and writes, and where.
+
+A program knows one slot of each kind: the attention of a layer, a part of its feed-forward, the caches of one user.
+A chip holds many (layers, users); each lies in a *region* of the same size as the program's, elsewhere, and a program
+runs on it by having its addresses moved. Nothing here reads weights: `fill` does, when a chip is really run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from takt.lpu.compiler.image import Image
+from takt.lpu.compiler.ir import Buffer
+from takt.lpu.compiler.layout import Layout
+from takt.lpu.compiler.matrices import Matrix
+from takt.lpu.isa.table import Type
+from takt.lpu.system.shards import Shard
+from takt.models import ModelShape
+
+F32, F16, I8, U8 = Type.F32, Type.F16, Type.I8, Type.U8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """Words [first, end) of every weight slice, and [work_first, work_end) of every work slice, that move together."""
+
+    name: str
+    first: int
+    end: int
+    work_first: int
+    work_end: int
+
+    @property
+    def words(self) -> int:
+        """Words of a weight slice."""
+        return self.end - self.first
+
+    @property
+    def work_words(self) -> int:
+        """Words of a work slice."""
+        return self.work_end - self.work_first
+
+
+@dataclass(slots=True)
+class SplitLayout(Layout):
+    """The layout of one program of a group. `hidden` are the chip's own vectors; `state` lasts between programs."""
+
+    shard: Shard = field(kw_only=True)
+    whole: ModelShape = field(kw_only=True)
+    state: dict[str, list[Buffer]] = field(default_factory=dict)
+    factor: dict[str, Buffer] = field(default_factory=dict)
+    tail_masks: list[Buffer] = field(default_factory=list)
+    regions: dict[str, Region] = field(default_factory=dict)
+
+
+def new_layout(
+    whole: ModelShape, shard: Shard, image: Image, weights: Type, context: int
+) -> SplitLayout:
+    """The part of a layout that all programs of a chip share: inputs, tables, constant tiles, state between programs."""
+    out = SplitLayout(
+        shape=shard.shape,
+        whole=whole,
+        shard=shard,
+        image=image,
+        hidden=shard.own,
+        heads=shard.heads,
+        ffn=shard.ffn,
+        vocab=shard.vocab,
+        weights=weights,
+        context=context,
+        chunk=1,
+    )
+    for side in (0, 1):
+        image.ones(side)
+    if shard.tail and shard.slots > 1:
+        image.pattern("spread", 0, _spread(shard, out.lanes))
+        masks = np.zeros((shard.slots, out.lanes), np.uint8)
+        for slot in range(shard.slots):
+            masks[slot, slot * shard.tail : (slot + 1) * shard.tail] = 1
+        for slot in range(shard.slots):
+            out.tail_masks.append(
+                image.buffer(f"tail_mask{slot}", U8, 1, content=masks[slot : slot + 1])
+            )
+    heads = np.zeros((out.heads.per_vector, out.lanes), np.uint8)
+    for slot in range(out.heads.per_vector):
+        heads[slot, slot * whole.head_dim : (slot + 1) * whole.head_dim] = 1
+    out.tables["head_mask"] = image.buffer("head_mask", U8, len(heads), content=heads)
+    if whole.qk_norm:
+        for side in (0, 1):
+            image.head_ones(side, whole.head_dim)
+    _inputs(out)
+    for name in ("x", "before"):
+        out.state[name] = [image.buffer(f"{name}{c}", F32, 1) for c in range(shard.n_own)]
+    return out
+
+
+def _spread(shard: Shard, lanes: int) -> np.ndarray:
+    """[column, row]: column l takes row l mod tail, so that the tail lies in every slot."""
+    block = np.zeros((lanes, lanes), np.float32)
+    columns = np.arange(shard.slots * shard.tail)
+    block[columns, columns % shard.tail] = 1.0
+    return block
+
+
+def _inputs(out: SplitLayout) -> None:
+    image, shape = out.image, out.shape
+    inputs = [("lane", U8, 1), ("rotate", F16, 1), ("cache_row", F16, 16)]
+    if shape.position == "rope":
+        inputs += [("rope_cos", F32, 1), ("rope_sin", F32, 1)]
+    inputs += [(f"mask{w}", U8, out.n_blocks) for w in sorted({w or 0 for w in shape.windows})]
+    for name, kind, rows in inputs:
+        out.inputs[name] = image.buffer(name, kind, rows, hop=1)
+
+
+# ------------------------------------------------------------------------------------------------------------- regions
+def level(image: Image) -> tuple[int, int]:
+    """Bring all weight slices to one height, and all work slices; the heights."""
+    banks = [s for side in image.banks.values() for bank in side for s in bank]
+    work = [s for side in image.work.values() for s in side]
+    heights = []
+    for group in (banks, work):
+        top = max(image.next_word[s] for s in group)
+        for s in group:
+            image.next_word[s] = top
+        heights.append(top)
+    return heights[0], heights[1]
+
+
+class Regions:
+    """Opens a region, and closes it with all that was placed in between."""
+
+    def __init__(self, layout: SplitLayout, name: str) -> None:
+        self._layout, self._name = layout, name
+
+    def __enter__(self) -> None:
+        self._first = level(self._layout.image)
+
+    def __exit__(self, *_: object) -> None:
+        end = level(self._layout.image)
+        self._layout.regions[self._name] = Region(
+            name=self._name,
+            first=self._first[0],
+            end=end[0],
+            work_first=self._first[1],
+            work_end=end[1],
+        )
+
+
+def place_attention(out: SplitLayout, n_users: int = 1) -> None:
+    """Projections of a layer, and one user's caches."""
+    with Regions(out, "attention"):
+        _place(out, attention_matrices(out, 0))
+        if out.whole.qk_norm:
+            for part in ("q", "k"):
+                for which in ("gain", "gain_swapped"):
+                    name = f"0.{part}.{which}"
+                    out.bias[name] = [out.image.constant_row(name, F32, 0, _blank(out))]
+    with Regions(out, "cache"):
+        side = out.attention_side(0)
+        for v in range(out.heads.n_kv):
+            out.k_cache[0, v] = out.image.cache(f"k{v}", out.n_blocks * out.lanes, side)
+            columns = int(np.max(np.nonzero(out.heads.v[v] != -1)[0])) + 1
+            for b in range(out.n_blocks):
+                out.v_cache[0, v, b] = out.image.cache(f"v{v}.{b}", columns, side)
+
+
+def place_feed_forward(out: SplitLayout, part: int, n_parts: int) -> None:
+    """Part `part` of `n_parts` of a layer's feed-forward."""
+    out.ffn = ffn_part(out.shard, part, n_parts)
+    with Regions(out, "ffn"):
+        _place(out, feed_forward_matrices(out, 0))
+
+
+def ffn_part(shard: Shard, part: int, n_parts: int) -> np.ndarray:
+    """Vectors of the feed-forward's columns in one of `n_parts` parts."""
+    n = len(shard.ffn)
+    return shard.ffn[part * n // n_parts : (part + 1) * n // n_parts]
+
+
+def place_head(out: SplitLayout) -> None:
+    """The matrix of the logits, and their place."""
+    with Regions(out, "head"):
+        _place(out, [head_matrix(out)])
+        out.outputs["logits"] = out.image.buffer("logits", F32, len(out.vocab))
+
+
+def place_embedding(out: SplitLayout) -> None:
+    """The table of tokens, of the chip's own dimensions."""
+    shape = out.whole
+    blank = np.zeros((shape.vocab_size, 1), np.int8 if out.weights is I8 else np.float16)
+    chunks = [np.broadcast_to(blank, (shape.vocab_size, out.lanes)) for _ in out.shard.own]
+    if out.weights is I8:
+        out.inputs["token_scale"] = out.image.buffer("token_scale", F32, 1, side=1, hop=1)
+    out.embed = out.image.tables("embed", out.weights, chunks, 64)
+    for i in range(len(out.embed[0])):
+        out.inputs[f"token{i}"] = out.image.buffer(f"token{i}", F16, 1, side=0, hop=1)
+    if shape.position == "learned":
+        rows = np.broadcast_to(np.zeros((out.context, 1), np.float16), (out.context, out.lanes))
+        out.position = out.image.tables("position", F16, [rows for _ in out.shard.own], 64)
+        out.inputs["position"] = out.image.buffer("position", F16, 1, hop=1)
+
+
+# ------------------------------------------------------------------------------------------------------------ matrices
+def _biased(shape: ModelShape, tensor: str, norm: str) -> bool:
+    part = ".".join(tensor.split(".")[-2:])
+    return part in shape.biases or (bool(norm) and shape.norm == "layer")
+
+
+def attention_matrices(out: SplitLayout, layer: int) -> list[Matrix]:
+    """k, q, v and o of a layer; the keys name layer 0, which is how programs know them."""
+    shape, shard = out.whole, out.shard
+    at = f"layers.{layer}.attn"
+    norm = at + ".norm"
+    scale = shape.attention_scale if not shape.qk_norm else 1.0
+    pairs = shape.position == "rope"
+    made = [
+        Matrix(
+            f"0.{part}",
+            f"{at}.{part}",
+            lanes,
+            shard.into,
+            norm,
+            factor=scale if part == "q" else 1.0,
+            pairs=pairs and part != "v",
+            bias=part != "v" and _biased(shape, f"{at}.{part}", norm),
+        )
+        for part, lanes in (("k", shard.heads.k), ("q", shard.heads.q), ("v", shard.heads.v))
+    ]
+    biased = _biased(shape, at + ".o", "") or _biased(shape, at + ".v", norm)
+    values = made[-1] if _biased(shape, at + ".v", norm) else None
+    made.append(
+        Matrix("0.o", at + ".o", shard.out, shard.heads.o, into_values=values, bias=biased)
+    )
+    return made
+
+
+def feed_forward_matrices(out: SplitLayout, layer: int) -> list[Matrix]:
+    """Gate, up and down of (a part of) a layer's feed-forward."""
+    shape, shard = out.whole, out.shard
+    ff = f"layers.{layer}.ffn"
+    norm = ff + ".norm"
+    parts = ("gate", "up") if shape.gated else ("up",)
+    made = [
+        Matrix(
+            f"0.{part}",
+            f"{ff}.{part}",
+            out.ffn,
+            shard.into,
+            norm,
+            bias=_biased(shape, f"{ff}.{part}", norm),
+        )
+        for part in parts
+    ]
+    halved = 0.5 if shape.activation in ("gelu", "gelu_tanh") else 1.0
+    made.append(
+        Matrix(
+            "0.down",
+            ff + ".down",
+            shard.out,
+            out.ffn,
+            weight_factor=halved,
+            n_bytes=3 if shape.gated else 2,
+            bias=_biased(shape, ff + ".down", ""),
+        )
+    )
+    return made
+
+
+def head_matrix(out: SplitLayout) -> Matrix:
+    """The matrix of the logits, with the final norm."""
+    norm = "final.norm"
+    bias = out.whole.norm == "layer"
+    return Matrix("head", "head", out.shard.vocab, out.shard.into, norm, bias=bias)
+
+
+def _blank(out: SplitLayout) -> np.ndarray:
+    return np.zeros((1, out.lanes), np.float32)
+
+
+def _place(out: SplitLayout, matrices: list[Matrix]) -> None:
+    """Tiles of the matrices, and rows for their biases, scales and the factors that activations are quantised by."""
+    image, i8 = out.image, out.weights is I8
+    for matrix in matrices:
+        out.matrices[matrix.key] = matrix
+        image.add_matrix(matrix, out.weights)
+        reduced = matrix.out is out.shard.out  # only the own shard's sums get scaled
+        n_rows = out.shard.n_own if reduced else len(matrix.out)
+        names = [f"{matrix.key}.scale"] if i8 else []
+        names += [f"{matrix.key}.bias"] if matrix.bias else []
+        if matrix.bias and matrix.pairs and out.shape.position == "rope":
+            names.append(f"{matrix.key}.swapped")
+        for name in names:
+            side = 1 if name.endswith(".bias") else 0
+            rows = [image.constant_row(f"{name}{c}", F32, side, _blank(out)) for c in range(n_rows)]
+            if name.endswith(".scale"):
+                out.scale[matrix.key] = rows
+            else:
+                out.bias[name.removesuffix(".bias")] = rows
+        if i8 and reduced:
+            out.factor[matrix.key] = image.constant_row(f"{matrix.key}.factor", F32, 1, _blank(out))
