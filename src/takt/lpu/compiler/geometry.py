@@ -84,6 +84,6 @@ def geometry(chip: Chip) -> Geometry:
         n_links=chip.c2c.links,
         n_c2c=chip.c2c.queues_per_hemisphere,
         link=chip.c2c.link_cycles,
-        link_slot=getattr(chip, "c2c_vector_cycles", 23),
-        link_margin=getattr(chip.c2c, "link_margin_cycles", 9),
+        link_slot=chip.c2c_vector_cycles,
+        link_margin=chip.c2c.link_margin_cycles,
     )

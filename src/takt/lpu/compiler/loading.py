@@ -17,7 +17,6 @@ from takt.lpu.compiler.timeline import first_free
 from takt.lpu.isa.program import INSTRUCTION
 from takt.lpu.isa.table import BY_NAME, Type, stream_ref
 
-
 _BREATH = 200
 """A queue that was busy for as many cycles is left idle for one, in which it can fetch instructions."""
 
@@ -34,9 +33,9 @@ class Plane:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The bytes of a tile that go to one plane: their sixteen slices, and the first of the streams they take."""
+    """Bytes of a tile: the planes that take them, their sixteen slices, and the first of the streams they take."""
 
-    plane: int
+    planes: tuple[int, ...]
     slices: tuple[int, ...]
     first: int
 
@@ -75,7 +74,7 @@ class Engines:
             plane.active = install + self._board.g.install
 
     def _of(self, tile: Tile) -> list[Plane]:
-        return [self._planes.setdefault(p, Plane()) for p in planes_of(tile)]
+        return [self._planes.setdefault(p, Plane()) for p in tile.planes]
 
     def _load(self, tile: Tile, start: int) -> int:
         """Load a tile's columns, and zeros over what is left of earlier tiles; the cycle of the last `lw`.
@@ -86,13 +85,13 @@ class Engines:
         ready = max((b.done for b in tile.sources), default=-1)
         start = max(start, g.x_mxm + g.read, ready + 1 + g.read + g.x_mxm)
         groups = max(
-            [tile.first_group + tile.n_groups, *(self._dirty.get(p, 0) for p in planes_of(tile))]
+            [tile.first_group + tile.n_groups, *(self._dirty.get(p, 0) for p in tile.planes)]
         )
         plans = [self._plan(tile, way, start, groups) for way in self._ways(tile)]
         plan = min(plans, key=lambda stages: max(cycles[-1] for _, cycles in stages))
         for parts, cycles in plan:
             self._emit_stage(tile, parts, cycles, groups)
-        for p in planes_of(tile):
+        for p in tile.planes:
             self._dirty[p] = tile.first_group + tile.n_groups
         return max(cycles[-1] for _, cycles in plan)
 
@@ -101,14 +100,13 @@ class Engines:
 
         An f16 tile takes all streams at once, or the lower sixteen for one plane after the other.
         """
-        n = self._board.g.per_group
-        plane = first_plane(tile)
+        n, planes = self._board.g.per_group, tile.planes
         if tile.type is not Type.F16:
-            home, other = tile.plane * n, (1 - tile.plane) * n
-            return [[[_Part(plane, tile.slices, home)]], [[_Part(plane, tile.slices, other)]]]
+            home = max(tile.plane, 0) * n
+            return [[[_Part(planes, tile.slices, first)]] for first in (home, n - home)]
         low, high = tile.slices[:n], tile.slices[n:]
-        wide = [[_Part(plane, low, 0), _Part(plane + 1, high, n)]]
-        return [wide, [[_Part(plane, low, 0)], [_Part(plane + 1, high, 0)]]]
+        wide = [[_Part(planes[:1], low, 0), _Part(planes[1:], high, n)]]
+        return [wide, [[_Part(planes[:1], low, 0)], [_Part(planes[1:], high, 0)]]]
 
     def _plan(
         self, tile: Tile, way: list[list[_Part]], start: int, groups: int
@@ -136,7 +134,7 @@ class Engines:
     def _install(self, tile: Tile, time: int) -> int:
         """Dispatch `iw` on all planes of a tile at the first common free cycle from `time` on; returns the cycle."""
         g = self._board.g
-        numbers = [g.queue[f"mxm.{p}.w"] for p in planes_of(tile)]
+        numbers = [g.queue[f"mxm.{p}.w"] for p in tile.planes]
         queues = [self._board.queue[number] for number in numbers]
         while not all(q.free(time, 1) for q in queues):
             time += 1
@@ -160,7 +158,8 @@ class Engines:
             )
             for s in part.slices:
                 busy |= board.queue[s].bits >> (start - self._travel(s))
-            busy |= board.named(f"mxm.{part.plane}.w").bits >> start
+            for p in part.planes:
+                busy |= board.named(f"mxm.{p}.w").bits >> start
         return [start + c for c in first_free(busy, 0, groups)]
 
     def _emit_load(
@@ -191,7 +190,7 @@ class Engines:
         """The instructions that load `run` column groups from `group` on, in successive cycles from `at` on."""
         g = self._board.g
         direction, n = outward(side), len(part.slices)
-        block = np.zeros(n + 1, INSTRUCTION)
+        block = np.zeros(n + len(part.planes), INSTRUCTION)
         block["count"], block["gap"] = run, 1
         block["time"][:n] = at - np.array([self._travel(s) for s in part.slices])
         block["queue"][:n] = part.slices
@@ -199,8 +198,8 @@ class Engines:
         block["a"][:n] = word
         block["b"][:n] = [stream_ref(part.first + i, direction) for i in range(n)]
         block["step"] = 0 if uniform or run == 1 else 1
-        load = block[n]
-        load["time"], load["queue"] = at, g.queue[f"mxm.{part.plane}.w"]
+        load = block[n:]
+        load["time"], load["queue"] = at, [g.queue[f"mxm.{p}.w"] for p in part.planes]
         load["op"] = BY_NAME["lw"].op
         load["a"], load["b"] = stream_ref(part.first, direction), group
         load["step"] = 0 if run == 1 else 1
@@ -209,7 +208,8 @@ class Engines:
     def _book_run(self, side: int, part: _Part, at: int, mask: int) -> None:
         """Take what a run of column groups at the MXM from cycle `at` on needs."""
         g, board = self._board.g, self._board
-        board.named(f"mxm.{part.plane}.w").take(at, mask)
+        for p in part.planes:
+            board.named(f"mxm.{p}.w").take(at, mask)
         for i, s in enumerate(part.slices):
             board.queue[s].take(at - self._travel(s), mask)
             board.book_stream(outward(side), side, part.first + i, at - g.x_mxm, mask)
@@ -218,14 +218,3 @@ class Engines:
         """Cycles from the dispatch of a read to its arrival at the MXM of the same side."""
         g = self._board.g
         return g.x_mxm - abs(g.slice_x[slice_]) + g.read
-
-
-def first_plane(tile: Tile) -> int:
-    """The plane that takes a tile's activations."""
-    return 2 * tile.side + (0 if tile.type is Type.F16 else tile.plane)
-
-
-def planes_of(tile: Tile) -> tuple[int, ...]:
-    """All planes that a tile fills."""
-    plane = first_plane(tile)
-    return (plane, plane + 1) if tile.type is Type.F16 else (plane,)

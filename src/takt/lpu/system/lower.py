@@ -71,8 +71,15 @@ class SplitStep(Decode):
         """The residual stream as the program before left it."""
         return Own(x=list(self.layout.state["x"]))
 
-    def embedding(self) -> Own:
-        """Table rows of the token (and its position), summed."""
+    def saved(self, x: Own, target: list[Buffer]) -> Own:
+        """A copy of the residual stream that lasts."""
+        for source, buffer in zip(x.x, target, strict=True):
+            task = self.task("save")
+            task.out(task.op("mov", FromBuffer(source)), buffer)
+        return Own(x=list(target))
+
+    def embedding(self, *, add: bool = False) -> Own:
+        """Table rows of the token (and its position), summed; with `add`, to the residual stream."""
         layout, out = self.layout, Own()
         for c in range(layout.shard.n_own):
             values: list[Source] = [
@@ -81,6 +88,8 @@ class SplitStep(Decode):
             n_tokens = len(values)
             if layout.position:
                 values.append(FromGather(layout.position[c][0], layout.inputs["position"]))
+            if add:
+                values.append(FromBuffer(layout.state["x"][c]))
             partial: Buffer | None = None
             for i, value in enumerate(values):
                 task = self.task("embed")

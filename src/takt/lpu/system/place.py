@@ -13,6 +13,7 @@ import numpy as np
 
 from takt.lpu.compiler.image import Image
 from takt.lpu.compiler.ir import Buffer
+from takt.lpu.compiler.lanes import Lanes
 from takt.lpu.compiler.layout import Layout
 from takt.lpu.compiler.matrices import Matrix
 from takt.lpu.isa.table import Type
@@ -115,6 +116,20 @@ def _inputs(out: SplitLayout) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- regions
+_WORK_ROOM = 2048
+"""Words of a work slice that look-up tables leave free."""
+
+WORK_WORDS = 1024
+"""Words of a work slice kept for the constants of everything that lies on a chip; intermediate results come above."""
+
+
+def close(out: SplitLayout, common: int) -> None:
+    """Keep the room for other constants, once everything of a program is placed; `common` is where they start."""
+    for side in out.image.work.values():
+        for s in side:
+            out.image.next_word[s] = common + WORK_WORDS
+
+
 def level(image: Image) -> tuple[int, int]:
     """Bring all weight slices to one height, and all work slices; the heights."""
     banks = [s for side in image.banks.values() for bank in side for s in bank]
@@ -166,39 +181,52 @@ def place_attention(out: SplitLayout, n_users: int = 1) -> None:
                 out.v_cache[0, v, b] = out.image.cache(f"v{v}.{b}", columns, side)
 
 
-def place_feed_forward(out: SplitLayout, part: int, n_parts: int) -> None:
-    """Part `part` of `n_parts` of a layer's feed-forward."""
-    out.ffn = ffn_part(out.shard, part, n_parts)
+Parts = tuple[int, int, int]
+"""(first, count, of): which parts of something that is cut into `of` parts."""
+
+
+def part_of(lanes: Lanes, parts: Parts) -> Lanes:
+    """The vectors that some parts hold."""
+    first, count, of = parts
+    n = len(lanes)
+    return lanes[first * n // of : (first + count) * n // of]
+
+
+def rows_of(n_rows: int, parts: Parts) -> range:
+    """The rows of a table that some parts hold."""
+    first, count, of = parts
+    return range(first * n_rows // of, (first + count) * n_rows // of)
+
+
+def place_feed_forward(out: SplitLayout, parts: Parts) -> None:
+    """Some parts of a layer's feed-forward."""
+    out.ffn = part_of(out.shard.ffn, parts)
     with Regions(out, "ffn"):
         _place(out, feed_forward_matrices(out, 0))
 
 
-def ffn_part(shard: Shard, part: int, n_parts: int) -> np.ndarray:
-    """Vectors of the feed-forward's columns in one of `n_parts` parts."""
-    n = len(shard.ffn)
-    return shard.ffn[part * n // n_parts : (part + 1) * n // n_parts]
-
-
-def place_head(out: SplitLayout) -> None:
-    """The matrix of the logits, and their place."""
+def place_head(out: SplitLayout, parts: Parts) -> None:
+    """Some parts of the matrix of the logits, and their place."""
+    out.vocab = part_of(out.shard.vocab, parts)
     with Regions(out, "head"):
         _place(out, [head_matrix(out)])
         out.outputs["logits"] = out.image.buffer("logits", F32, len(out.vocab))
 
 
-def place_embedding(out: SplitLayout) -> None:
-    """The table of tokens, of the chip's own dimensions."""
+def place_embedding(out: SplitLayout, parts: Parts) -> None:
+    """Some rows of the table of tokens, of the chip's own dimensions."""
     shape = out.whole
-    blank = np.zeros((shape.vocab_size, 1), np.int8 if out.weights is I8 else np.float16)
-    chunks = [np.broadcast_to(blank, (shape.vocab_size, out.lanes)) for _ in out.shard.own]
+    n_rows = len(rows_of(shape.vocab_size, parts))
+    blank = np.zeros((n_rows, 1), np.int8 if out.weights is I8 else np.float16)
+    chunks = [np.broadcast_to(blank, (n_rows, out.lanes)) for _ in out.shard.own]
     if out.weights is I8:
         out.inputs["token_scale"] = out.image.buffer("token_scale", F32, 1, side=1, hop=1)
-    out.embed = out.image.tables("embed", out.weights, chunks, 64)
+    out.embed = out.image.tables("embed", out.weights, chunks, _WORK_ROOM)
     for i in range(len(out.embed[0])):
         out.inputs[f"token{i}"] = out.image.buffer(f"token{i}", F16, 1, side=0, hop=1)
-    if shape.position == "learned":
+    if shape.position == "learned" and parts[0] == 0:
         rows = np.broadcast_to(np.zeros((out.context, 1), np.float16), (out.context, out.lanes))
-        out.position = out.image.tables("position", F16, [rows for _ in out.shard.own], 64)
+        out.position = out.image.tables("position", F16, [rows for _ in out.shard.own], _WORK_ROOM)
         out.inputs["position"] = out.image.buffer("position", F16, 1, hop=1)
 
 
@@ -272,7 +300,7 @@ def head_matrix(out: SplitLayout) -> Matrix:
     """The matrix of the logits, with the final norm."""
     norm = "final.norm"
     bias = out.whole.norm == "layer"
-    return Matrix("head", "head", out.shard.vocab, out.shard.into, norm, bias=bias)
+    return Matrix("head", "head", out.vocab, out.shard.into, norm, bias=bias)
 
 
 def _blank(out: SplitLayout) -> np.ndarray:

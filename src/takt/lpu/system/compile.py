@@ -1,0 +1,388 @@
+"""The front door: a model on a system of chips, as one exact schedule.
+
+A group of chips shares every layer it holds (tensor parallel); groups stand in a line (pipeline). One token's way
+through the line is a `SystemProgram`; as many users' tokens are on their way at once as caches fit. Programs are
+compiled once each and stand for all chips and layers that do the same, so time grows with distinct programs, not chips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from takt.chips import Chip, Network, System
+from takt.errors import CapacityError, CompileError, UsageError
+from takt.lpu.compiler.geometry import geometry
+from takt.lpu.isa import Program
+from takt.lpu.isa.table import Type
+from takt.lpu.machine import Activity
+from takt.lpu.machine.network import Instance, Move, SystemProgram
+from takt.lpu.system.boundary import Transfer, signature, transfer
+from takt.lpu.system.line import groups_in_line
+from takt.lpu.system.place import SplitLayout
+from takt.lpu.system.programs import Compiled, Cut, Kind, Library
+from takt.lpu.system.shards import can_split
+from takt.lpu.system.stages import Slot, Stage, cut_into_stages
+from takt.models import ModelShape
+
+OBJECTIVES = ("latency", "throughput")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """Programs that run side by side on some chips, from one cycle on: a stage's slot, or a transfer to the next."""
+
+    what: str
+    stage: int
+    start_cycle: int
+    cycles: int
+    bound_cycles: int
+    limit: str
+    chips: tuple[int, ...]
+    programs: tuple[Program, ...]  # one for all chips, or one a chip
+    slot: Slot | None = None
+    compiled: Compiled | None = None
+
+    @property
+    def end_cycle(self) -> int:
+        """The cycle after its last."""
+        return self.start_cycle + self.cycles
+
+
+@dataclass(slots=True, eq=False)
+class SystemCompiled:
+    """A model on a system. Cycles are of one token at the end of the context."""
+
+    shape: ModelShape
+    system: System
+    network: Network
+    n_chips: int
+    library: Library
+    stages: tuple[Stage, ...]
+    groups: tuple[tuple[int, ...], ...]
+    users: int
+    objective: str
+    position: int
+    visits: tuple[Visit, ...]
+    transfers: dict[object, Transfer] = field(default_factory=dict)
+
+    @property
+    def cut(self) -> Cut:
+        """How the model is cut within a group."""
+        return self.library.cut
+
+    @property
+    def step_cycles(self) -> int:
+        """From the token to its logits."""
+        return max(v.end_cycle for v in self.visits)
+
+    @property
+    def bound_cycles(self) -> int:
+        """What the visits take one after the other if each met its own bound, without gaps between them."""
+        return sum(v.bound_cycles for v in self.visits)
+
+    @property
+    def interval_cycles(self) -> int:
+        """Cycles after which the next user's token can follow: the busiest group's time, filled up to an epoch."""
+        chip = self.cut.chip
+        busiest = 0
+        for stage in range(len(self.stages)):
+            mine = [v for v in self.visits if set(self.groups[stage]) & set(v.chips)]
+            start = min(v.start_cycle for v in mine)
+            busiest = max(busiest, max(v.end_cycle for v in mine) - start)
+        return _epoch(busiest + chip.launch_cycles, chip)
+
+    @property
+    def period_cycles(self) -> int:
+        """Cycles between two tokens of one user, when all users are served in turn."""
+        return max(self.step_cycles, self.users * self.interval_cycles)
+
+    @property
+    def tokens_per_s_user(self) -> float:
+        """Tokens a second that each user sees."""
+        return self.cut.chip.clock_hz / self.period_cycles
+
+    @property
+    def tokens_per_s_total(self) -> float:
+        """Tokens a second of all users."""
+        return self.users * self.tokens_per_s_user
+
+    def program(self, user: int = 0) -> SystemProgram:
+        """The schedule of one token of a user on every chip."""
+        if not 0 <= user < self.users:
+            raise UsageError(f"user {user}: the system was compiled for {self.users}")
+        programs: dict[int, int] = {}
+        kept: list[Program] = []
+        instances: list[Instance] = []
+        for visit in self.visits:
+            moves = () if visit.compiled is None else _moves(visit, user)
+            for i, chip in enumerate(visit.chips):
+                program = visit.programs[i % len(visit.programs)]
+                if id(program) not in programs:
+                    programs[id(program)] = len(kept)
+                    kept.append(program)
+                instances.append(
+                    Instance(
+                        chip=chip,
+                        program=programs[id(program)],
+                        start_cycle=visit.start_cycle,
+                        relocation=moves,
+                    )
+                )
+        return SystemProgram(
+            chip=self.cut.chip,
+            programs=tuple(kept),
+            instances=tuple(instances),
+            wires=self.network.wires,
+        )
+
+    def activities(self) -> list[tuple[Activity, int]]:
+        """What one token makes each program do, and on how many chips."""
+        out: list[tuple[Activity, int]] = []
+        for visit in self.visits:
+            if visit.compiled is not None:
+                out.append((visit.compiled.activity, len(visit.chips)))
+        for visit in self.visits:
+            if visit.compiled is None:
+                out += [(a, 1) for a in self._transfer_of(visit).activity]
+        return out
+
+    def _transfer_of(self, visit: Visit) -> Transfer:
+        return next(t for t in self.transfers.values() if t.programs is visit.programs)
+
+    @property
+    def sram_used_fraction(self) -> float:
+        """Words of weights and caches taken, of all words of the weight slices of all chips of the system."""
+        taken = sum(stage.words for stage in self.stages) * self.cut.n
+        return taken / (self.stages[0].capacity * self.n_chips)
+
+    @property
+    def max_users(self) -> int:
+        """Users whose caches fit beside the weights, with the same stages."""
+        return min(self._room(stage) for stage in self.stages)
+
+    def _room(self, stage: Stage) -> int:
+        cache = self._cache_words(stage)
+        free = stage.capacity - stage.words + self.users * cache
+        return free // cache if cache else 1 << 30
+
+    def _cache_words(self, stage: Stage) -> int:
+        return sum(
+            self.library.regions(slot.kind)["cache"].words
+            for slot in stage.slots
+            if slot.kind.attention
+        )
+
+    @property
+    def max_context(self) -> int:
+        """Longest context that fits for the same users, with the same stages."""
+        lanes = self.cut.chip.lanes
+        blocks = -(-self.cut.context // lanes)
+        longest = self.shape.max_context
+        for stage in self.stages:
+            cache = self._cache_words(stage)
+            if cache:
+                free = stage.capacity - stage.words + self.users * cache
+                longest = min(longest, free * blocks // (self.users * cache) * lanes)
+        return longest
+
+
+def compile_system(
+    shape: ModelShape,
+    system: System,
+    *,
+    n_chips: int,
+    weights: str = "int8",
+    context: int = 4096,
+    users: int = 1,
+    objective: str = "latency",
+    group: int | None = None,
+) -> SystemCompiled:
+    """Cut, place and schedule a model on the first `n_chips` chips of a system, for `users` caches of `context` positions.
+
+    Of all sizes of a group (or only `group`) the one is kept that serves each user fastest, or (`objective`
+    "throughput") all users together. Raises CapacityError that says what would fit.
+    """
+    if weights not in ("fp16", "int8"):
+        raise UsageError(f"weights {weights!r}: expected 'fp16' or 'int8'")
+    if objective not in OBJECTIVES:
+        raise UsageError(f"objective {objective!r}: expected one of {', '.join(OBJECTIVES)}")
+    if not 1 <= context <= shape.max_context:
+        raise UsageError(f"context {context}: {shape.name} allows 1 to {shape.max_context}")
+    if users < 1:
+        raise UsageError(f"users {users}: expected at least 1")
+    network = system.network(n_chips)
+    made: list[SystemCompiled] = []
+    errors: list[CapacityError | CompileError] = []
+    for n in _group_sizes(shape, network, group):
+        try:
+            made.append(
+                _compile(shape, system, network, n, weights, context, users, objective)
+            )
+        except (CapacityError, CompileError) as error:
+            errors.append(error)
+    if not made:
+        raise min(errors, key=lambda e: isinstance(e, CompileError))
+    if objective == "latency":
+        return min(made, key=lambda m: (m.period_cycles, m.cut.n))
+    return max(made, key=lambda m: (m.tokens_per_s_total, -m.cut.n))
+
+
+def _group_sizes(shape: ModelShape, network: Network, group: int | None) -> list[int]:
+    sizes = [1 << k for k in range(network.node_chips.bit_length())]
+    fit = [n for n in sizes if n <= min(network.node_chips, network.n_chips) and can_split(shape, n)]
+    if group is None:
+        return fit
+    if group not in fit:
+        raise UsageError(
+            f"groups of {group} chips: expected one of {', '.join(map(str, fit))} "
+            f"(a power of two that divides {shape.dim} dimensions, within a node)"
+        )
+    return [group]
+
+
+def _compile(
+    shape: ModelShape,
+    system: System,
+    network: Network,
+    n: int,
+    weights: str,
+    context: int,
+    users: int,
+    objective: str,
+) -> SystemCompiled:
+    cut = Cut(
+        shape=shape,
+        chip=system.chip,
+        n=n,
+        n_links=len(network.links(0, 1)) if n > 1 else 0,
+        weights=Type.I8 if weights == "int8" else Type.F16,
+        context=context,
+    )
+    library = Library(cut)
+    n_stages = network.n_chips // n
+    stages = cut_into_stages(library, n_stages, users, even=objective == "throughput")
+    groups = groups_in_line(network, n, len(stages))
+    out = SystemCompiled(
+        shape=shape,
+        system=system,
+        network=network,
+        n_chips=network.n_chips,
+        library=library,
+        stages=stages,
+        groups=groups,
+        users=users,
+        objective=objective,
+        position=context - 1,
+        visits=(),
+    )
+    out.visits = tuple(_visits(out))
+    return out
+
+
+def _visits(system: SystemCompiled) -> list[Visit]:
+    """Every program of one token's way, in order, each at an epoch after the one before has ended."""
+    chip = system.cut.chip
+    out: list[Visit] = []
+
+    def start() -> int:
+        return _epoch(out[-1].end_cycle + chip.launch_cycles, chip) if out else 0
+
+    for s, stage in enumerate(system.stages):
+        for slot in stage.slots:
+            compiled = system.library.program(slot.kind, system.position)
+            out.append(
+                Visit(
+                    what=slot.kind.name if slot.layer < 0 else f"{slot.layer}.{slot.kind.name}",
+                    stage=s,
+                    start_cycle=start(),
+                    cycles=compiled.cycles,
+                    bound_cycles=compiled.bound_cycles,
+                    limit=compiled.limit,
+                    chips=system.groups[s],
+                    programs=(compiled.program,),
+                    slot=slot,
+                    compiled=compiled,
+                )
+            )
+        if s + 1 < len(system.stages):
+            moved = _transfer(system, s)
+            out.append(
+                Visit(
+                    what="transfer",
+                    stage=s,
+                    start_cycle=start(),
+                    cycles=moved.cycles,
+                    bound_cycles=moved.bound_cycles,
+                    limit="links",
+                    chips=(*system.groups[s], *system.groups[s + 1]),
+                    programs=moved.programs,
+                )
+            )
+    return out
+
+
+def _transfer(system: SystemCompiled, s: int) -> Transfer:
+    """From stage `s` to the next: the residual stream, and inside a feed-forward also the rows it started from."""
+    first, second = system.groups[s], system.groups[s + 1]
+    begun = system.stages[s].slots[-1].kind.ffn
+    inside = begun[1] > 0 and begun[0] + begun[1] < begun[2]
+    key = (inside, signature(system.network, first, second))
+    if key not in system.transfers:
+        layout = system.cut.layout(Kind())
+        state = [*layout.state["x"], *(layout.state["before"] if inside else ())]
+        g = geometry(system.cut.chip)
+        image = layout.image
+        text = [
+            (s, g.words - image.text_words, g.words) for side in image.work.values() for s in side
+        ]
+        system.transfers[key] = transfer(
+            system.network,
+            first,
+            second,
+            state,
+            g,
+            system.cut.chip,
+            (image.work, image.next_word, image.top),
+            text,
+        )
+    return system.transfers[key]
+
+
+def _moves(visit: Visit, user: int) -> tuple[Move, ...]:
+    """Where a slot's regions lie, from where its program has them."""
+    assert visit.compiled is not None and visit.slot is not None
+    layout = visit.compiled.layout
+    banks, work = weight_slices(layout), work_slices(layout)
+    out = []
+    for name, region in layout.regions.items():
+        at, work_at = visit.slot.bases[name]
+        if name == "cache":
+            at += user * region.words
+        for first, end, to, slices in (
+            (region.first, region.end, at, banks),
+            (region.work_first, region.work_end, work_at, work),
+        ):
+            if end > first and to != first:
+                out.append(Move(first_word=first, end_word=end, delta=to - first, slices=slices))
+    return tuple(out)
+
+
+def weight_slices(layout: SplitLayout) -> tuple[int, ...]:
+    """Slices that hold weight tiles and caches."""
+    return tuple(s for side in layout.image.banks.values() for bank in side for s in bank)
+
+
+def work_slices(layout: SplitLayout) -> tuple[int, ...]:
+    """Slices that hold everything else."""
+    return tuple(s for side in layout.image.work.values() for s in side)
+
+
+def _epoch(cycle: int, chip: Chip) -> int:
+    """The first epoch boundary from `cycle` on."""
+    return -(-cycle // chip.c2c.epoch_cycles) * chip.c2c.epoch_cycles
+
+
+def chips_of(groups: Sequence[Sequence[int]]) -> int:
+    """Chips in all groups together."""
+    return sum(len(group) for group in groups)

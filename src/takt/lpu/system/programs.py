@@ -1,0 +1,219 @@
+"""The few distinct programs of a system, compiled once each.
+
+A `Kind` says what a program does: look tokens up, attention of a layer, some parts of its feed-forward, some parts of
+the logits. Chips and layers that do the same share the program; their places in SRAM differ (`place`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from takt.chips import Chip
+from takt.errors import CapacityError, CompileError
+from takt.lpu.compiler.bound import Bound
+from takt.lpu.compiler.geometry import geometry
+from takt.lpu.compiler.image import new_image
+from takt.lpu.compiler.passes import Work, run_passes
+from takt.lpu.compiler.schedule import Placed
+from takt.lpu.isa import Program
+from takt.lpu.isa.table import BY_NAME, Type
+from takt.lpu.machine import Activity
+from takt.lpu.system.lower import Own, SplitStep, Swap, over_links
+from takt.lpu.system.place import (
+    WORK_WORDS,
+    Region,
+    SplitLayout,
+    close,
+    level,
+    new_layout,
+    place_attention,
+    place_embedding,
+    place_feed_forward,
+    place_head,
+)
+from takt.lpu.system.shards import Shard, shard
+from takt.models import ModelShape
+
+F32 = Type.F32
+
+TEXT_WORDS = 768
+"""Words of each work slice kept for program text."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Kind:
+    """What a program does, in this order. Parts are (first, count, of); a count of 0 means none."""
+
+    embed: tuple[int, int, int] = (0, 0, 1)
+    attention: bool = False
+    window: int = 0  # of the attention, 0 for none
+    ffn: tuple[int, int, int] = (0, 0, 1)
+    head: tuple[int, int, int] = (0, 0, 1)
+
+    @property
+    def name(self) -> str:
+        """Such as `attention+ffn` or `ffn.1-2/4`."""
+        out = [f"attention.w{self.window}" if self.window else "attention"] if self.attention else []
+        for what, (first, count, of) in (
+            ("embed", self.embed),
+            ("ffn", self.ffn),
+            ("head", self.head),
+        ):
+            if count:
+                part = f".{first}-{first + count - 1}/{of}" if count < of else ""
+                out.append(what + part)
+        return "+".join(out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """One program with what is known of it."""
+
+    kind: Kind
+    program: Program
+    layout: SplitLayout
+    bound: Bound
+    activity: Activity
+    placed: tuple[Placed, ...]
+    link_cycles: int  # the busiest link's
+
+    @property
+    def cycles(self) -> int:
+        """The proved length."""
+        return self.program.cycles
+
+    @property
+    def bound_cycles(self) -> int:
+        """No schedule of this work is shorter."""
+        return max(self.bound.cycles, self.link_cycles)
+
+    @property
+    def limit(self) -> str:
+        """What sets the bound."""
+        return "links" if self.link_cycles > self.bound.cycles else self.bound.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How a model is cut for a group: its shape, the group's size, weights and context."""
+
+    shape: ModelShape
+    chip: Chip
+    n: int
+    n_links: int  # to each other chip of the group
+    weights: Type
+    context: int
+
+    def layout(self, kind: Kind, rank: int = 0) -> SplitLayout:
+        """Place what a program needs on the chip of a rank.
+
+        Raises CapacityError if not even this fits.
+        """
+        image = new_image(geometry(self.chip), TEXT_WORDS)
+        shape = self.seen(kind)
+        out = new_layout(shape, shard(shape, rank, self.n, image.g.lanes), image, self.weights, self.context)
+        _, common = level(image)
+        if kind.attention:
+            place_attention(out)
+        if kind.ffn[1]:
+            place_feed_forward(out, kind.ffn)
+        if kind.head[1]:
+            place_head(out, kind.head)
+        if level(image)[1] > common + WORK_WORDS:
+            raise CapacityError(f"the constants of {kind.name} do not fit the work slices")
+        close(out, common)
+        if kind.embed[1]:
+            place_embedding(out, kind.embed)
+        return out
+
+    def seen(self, kind: Kind) -> ModelShape:
+        """The model with every layer like the one that a program is for."""
+        window = kind.window or None
+        return _with_window(self.shape, window) if kind.attention else self.shape
+
+    def shard(self, rank: int) -> Shard:
+        """What the chip of a rank holds."""
+        return shard(self.shape, rank, self.n, self.chip.lanes)
+
+
+def _with_window(shape: ModelShape, window: int | None) -> ModelShape:
+    return replace(shape, windows=(window,) * shape.n_layers)
+
+
+@dataclass(slots=True)
+class Library:
+    """Programs of a cut, made when first asked for."""
+
+    cut: Cut
+    programs: dict[tuple[Kind, int], Compiled] = field(default_factory=dict)
+    sizes: dict[Kind, dict[str, Region]] = field(default_factory=dict)
+
+    def regions(self, kind: Kind) -> dict[str, Region]:
+        """What a kind takes in SRAM, without scheduling it."""
+        if kind not in self.sizes:
+            self.sizes[kind] = self.cut.layout(kind).regions
+        return self.sizes[kind]
+
+    def program(self, kind: Kind, position: int) -> Compiled:
+        """The program of a kind for positions in the same block of 320 as `position`."""
+        block = position // self.cut.chip.lanes if kind.attention else 0
+        key = (kind, block)
+        if key not in self.programs:
+            self.programs[key] = self._compile(kind, block)
+        return self.programs[key]
+
+    def _compile(self, kind: Kind, block: int) -> Compiled:
+        cut = self.cut
+        layout = cut.layout(kind)
+        name = f"{kind.name}.{block}" if kind.attention else kind.name
+
+        def build() -> object:
+            return over_links(layout, name, block, cut.n_links, lambda s: steps(s, kind))
+
+        work = run_passes(
+            Work(chip=cut.chip, geometry=layout.image.g, layout=layout, build=build)  # type: ignore[arg-type]
+        )
+        if work.program is None or work.bound is None or work.activity is None:
+            raise CompileError(f"the passes made no program for {name}")
+        return Compiled(
+            kind=kind,
+            program=work.program,
+            layout=layout,
+            bound=work.bound,
+            activity=work.activity,
+            placed=work.placed,
+            link_cycles=link_cycles(work.program, cut.chip),
+        )
+
+
+def link_cycles(program: Program, chip: Chip) -> int:
+    """Cycles for which a program's sends occupy the busiest link."""
+    sends = program.instructions[program.instructions["op"] == BY_NAME["send"].op]
+    busiest = 0
+    for link in set(sends["b"].tolist()):
+        busiest = max(busiest, int(sends["count"][sends["b"] == link].sum()))
+    return busiest * chip.c2c_vector_cycles
+
+
+def steps(step: SplitStep, kind: Kind) -> Swap:
+    """What a program of a kind does, as a generator (see `lower`)."""
+    state = step.layout.state
+    if kind.embed[1]:
+        step.embedding(add=kind.embed[0] > 0)
+        if not (kind.attention or kind.ffn[1] or kind.head[1]):
+            return
+    x = step.load_state()
+    before = x
+    first, count, of = kind.ffn
+    if kind.attention:
+        target = [step.temp(f"mid{c}", F32) for c in range(len(x.x))] if count else state["x"]
+        x = yield from step.attend(x, target)
+        before = x
+    if count:
+        if first > 0:
+            before = Own(x=list(state["before"]))
+        elif count < of:  # other parts, elsewhere, start from the same rows
+            before = step.saved(before, state["before"])
+        x = yield from step.forward(before, x, state["x"])
+    if kind.head[1]:
+        yield from step.logits(x)

@@ -1,0 +1,234 @@
+"""A model as a line of stages: which group of chips holds which pieces, and what still fits beside them.
+
+Pieces come in the order in which a token meets them. Each stage takes as many as fit; for throughput the stages are as
+even as the pieces allow. Where whole feed-forwards leave chips half empty they are cut into parts: parts of one
+feed-forward may lie on neighbouring stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from takt.errors import CapacityError
+from takt.lpu.system.place import WORK_WORDS, Region
+from takt.lpu.system.programs import Kind, Library
+
+PARTS = (1, 2, 3, 4, 5, 6, 8)
+"""Ways to cut a feed-forward that are tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """The least that a stage takes. `layer` is −1 outside the layers; `words` of every weight slice, users' caches included."""
+
+    kind: Kind
+    layer: int
+    words: int
+    work_words: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """Pieces of a stage that run as one program, and where its regions lie on each chip: (weight word, work word)."""
+
+    kind: Kind
+    layer: int
+    bases: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What one group of chips does for each token, in order; `words` of every weight slice are taken, of `capacity`."""
+
+    slots: tuple[Slot, ...]
+    words: int
+    capacity: int
+
+
+def cut_into_stages(
+    library: Library, n_stages: int, users: int, *, even: bool
+) -> tuple[Stage, ...]:
+    """At most `n_stages` stages that hold the model and `users` caches: as few as possible, or (`even`) all, evenly.
+
+    Raises CapacityError that says what would fit.
+    """
+    best: list[list[Piece]] | None = None
+    fewest = 0
+    for n_parts in PARTS:
+        if n_parts > 1 and n_parts > len(library.cut.shard(0).ffn):
+            break
+        pieces = _pieces(library, n_parts, users)
+        limit = _capacity(library)
+        stages = _fill(pieces, limit)
+        if even and stages is not None and len(stages) <= n_stages:
+            stages = _even(pieces, limit, n_stages)
+        if stages is None:
+            continue
+        fewest = min(fewest, len(stages)) if fewest else len(stages)
+        if len(stages) <= n_stages and (best is None or len(stages) < len(best)):
+            best = stages
+    if best is None:
+        raise _too_large(library, n_stages, users, fewest)
+    return tuple(_stage(library, pieces, users) for pieces in best)
+
+
+def _too_large(library: Library, n_stages: int, users: int, fewest: int) -> CapacityError:
+    cut = library.cut
+    n = cut.n
+    name = f"{cut.shape.name} in groups of {n} chips"
+    if not fewest:
+        return CapacityError(
+            f"{name}: a single piece is larger than a chip",
+            hint="try larger groups, a shorter context, fewer users, or int8 weights",
+        )
+    return CapacityError(
+        f"{name} needs {fewest} groups ({fewest * n} chips) for {users} user{'s' * (users != 1)} with context "
+        f"{cut.context:,}; there are {n_stages * n} chips",
+        hint=f"try --chips {fewest * n}, a shorter context, fewer users, or int8 weights",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- pieces
+def _capacity(library: Library) -> int:
+    """Words of a weight slice for regions."""
+    layout = library.cut.layout(Kind())
+    g = layout.image.g
+    banks = [s for side in layout.image.banks.values() for bank in side for s in bank]
+    return g.words - max(layout.image.next_word[s] for s in banks)
+
+
+def _pieces(library: Library, n_parts: int, users: int) -> list[Piece]:
+    shape, limit = library.cut.shape, _capacity(library)
+    out = _tables(library, limit)
+    for layer in range(shape.n_layers):
+        window = shape.windows[layer] or 0
+        attention = Kind(attention=True, window=window)
+        regions = library.regions(attention)
+        words = regions["attention"].words + users * regions["cache"].words
+        out.append(
+            Piece(
+                kind=attention,
+                layer=layer,
+                words=words,
+                work_words=regions["attention"].work_words,
+            )
+        )
+        for part in range(n_parts):
+            kind = Kind(ffn=(part, 1, n_parts))
+            region = library.regions(kind)["ffn"]
+            out.append(
+                Piece(kind=kind, layer=layer, words=region.words, work_words=region.work_words)
+            )
+    return out + _heads(library, limit)
+
+
+def _tables(library: Library, limit: int) -> list[Piece]:
+    """The embedding, in as many parts as it takes."""
+    for of in (1, 2, 4, 8, 16):
+        pieces = []
+        try:
+            for part in range(of):
+                kind = Kind(embed=(part, 1, of))
+                image = library.cut.layout(kind).image
+                banks = [s for side in image.banks.values() for bank in side for s in bank]
+                words = image.g.words - min(image.top[s] for s in banks)
+                pieces.append(Piece(kind=kind, layer=-1, words=words, work_words=0))
+        except CapacityError:
+            continue
+        if max(p.words for p in pieces) <= limit:
+            return pieces
+    raise CapacityError(f"the embedding of {library.cut.shape.name} does not fit")
+
+
+def _heads(library: Library, limit: int) -> list[Piece]:
+    """The matrix of the logits, in as many parts as it takes."""
+    for of in (1, 2, 4, 8, 16):
+        try:
+            kinds = [Kind(head=(part, 1, of)) for part in range(of)]
+            regions = [library.regions(kind)["head"] for kind in kinds]
+        except CapacityError:
+            continue
+        if max(r.words for r in regions) <= limit:
+            return [
+                Piece(kind=k, layer=-1, words=r.words, work_words=r.work_words)
+                for k, r in zip(kinds, regions, strict=True)
+            ]
+    raise CapacityError(f"the logits of {library.cut.shape.name} do not fit")
+
+
+def _fill(pieces: Sequence[Piece], limit: int) -> list[list[Piece]] | None:
+    """Stages in order, each as full as it gets; None if a piece is larger than a stage."""
+    out: list[list[Piece]] = []
+    words = work = 0
+    for piece in pieces:
+        if piece.words > limit or piece.work_words > WORK_WORDS:
+            return None
+        if not out or words + piece.words > limit or work + piece.work_words > WORK_WORDS:
+            out.append([])
+            words = work = 0
+        out[-1].append(piece)
+        words += piece.words
+        work += piece.work_words
+    return out
+
+
+def _even(pieces: Sequence[Piece], limit: int, n_stages: int) -> list[list[Piece]] | None:
+    """Stages whose fullest is as empty as possible, at most `n_stages`."""
+    low, high = max(p.words for p in pieces), limit
+    while low < high:
+        middle = (low + high) // 2
+        stages = _fill(pieces, middle)
+        if stages is not None and len(stages) <= n_stages:
+            high = middle
+        else:
+            low = middle + 1
+    return _fill(pieces, high)
+
+
+# ------------------------------------------------------------------------------------------------------------- stages
+def _stage(library: Library, pieces: Sequence[Piece], users: int) -> Stage:
+    """Merge pieces into programs and give each its place, from the common part of every program upward."""
+    slots: list[Slot] = []
+    first = _first(library)
+    at, work = first
+    for kind, layer in _merged(pieces):
+        bases = {}
+        for name, region in library.regions(kind).items():
+            bases[name] = (at, work)
+            at += region.words * (users if name == "cache" else 1)
+            work += region.work_words
+        slots.append(Slot(kind=kind, layer=layer, bases=bases))
+    words = sum(p.words for p in pieces)
+    return Stage(slots=tuple(slots), words=words, capacity=_capacity(library))
+
+
+def _first(library: Library) -> tuple[int, int]:
+    """Where the first region of every program lies."""
+    region: Region = library.regions(Kind(attention=True, window=library.cut.shape.windows[0] or 0))[
+        "attention"
+    ]
+    return region.first, region.work_first
+
+
+def _merged(pieces: Sequence[Piece]) -> list[tuple[Kind, int]]:
+    """Runs of pieces that make one program: parts of the same thing, and an attention with what follows of its layer."""
+    out: list[tuple[Kind, int]] = []
+    for piece in pieces:
+        joined = _join(out[-1][0], piece.kind) if out and out[-1][1] == piece.layer else None
+        if joined is None:
+            out.append((piece.kind, piece.layer))
+        else:
+            out[-1] = (joined, piece.layer)
+    return out
+
+
+def _join(a: Kind, b: Kind) -> Kind | None:
+    if b.ffn[1] and not a.embed[1] and not a.head[1]:
+        ffn = (a.ffn[0], a.ffn[1] + 1, b.ffn[2]) if a.ffn[1] else b.ffn
+        return Kind(attention=a.attention, window=a.window, ffn=ffn)
+    if b.embed[1] and a.embed[1]:
+        return Kind(embed=(a.embed[0], a.embed[1] + 1, b.embed[2]))
+    if b.head[1] and a.head[1]:
+        return Kind(head=(a.head[0], a.head[1] + 1, b.head[2]))
+    return None
