@@ -20,7 +20,8 @@ def write_step(layout: Layout, memory: Memory, token: int, position: int) -> Non
     lanes = layout.image.g.lanes
     inputs = layout.inputs
     lane = position % lanes
-    _lookup(layout, memory, np.array([token]))
+    if layout.embed:
+        _lookup(layout, memory, np.array([token]))
     if layout.position:
         _address(memory, inputs["position"], np.array([position]))
     if "rope_cos" in inputs:
@@ -39,7 +40,7 @@ def write_step(layout: Layout, memory: Memory, token: int, position: int) -> Non
     rows[position % 16] = position // 16
     _address(memory, inputs["cache_row"], rows)
     where = np.arange(layout.n_blocks * lanes).reshape(layout.n_blocks, lanes)
-    for window in {w or 0 for w in layout.shape.windows}:
+    for window in [int(name.removeprefix("mask")) for name in inputs if name.startswith("mask")]:
         seen = (where < position) & ((where > position - window) if window else True)
         store(memory, inputs[f"mask{window}"], seen.astype(np.uint8))
 
@@ -66,7 +67,9 @@ def write_chunk(layout: Layout, memory: Memory, tokens: np.ndarray) -> None:
 def _lookup(layout: Layout, memory: Memory, rows: np.ndarray) -> None:
     """Addresses of embedding rows in the shard that has each; the other shards read their word of zeros."""
     if layout.embed_scale is not None:
-        scale = np.repeat(layout.embed_scale[rows][:, None], layout.lanes, axis=1)
+        here = (rows >= 0) & (rows < len(layout.embed_scale))
+        steps = layout.embed_scale[np.where(here, rows, 0)] * here
+        scale = np.repeat(steps[:, None].astype(np.float32), layout.lanes, axis=1)
         store(memory, layout.inputs["token_scale"], scale)
     first = 0
     for i, shard in enumerate(layout.embed[0]):

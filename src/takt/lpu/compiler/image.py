@@ -314,14 +314,14 @@ class Image:
                 half = len(tile.slices) // 2
                 memory.data[list(tile.slices[half:]), tile.base] = 0x3C  # 1.0 in f16 is 0x3C00
         for key, block in self.patterns.items():
-            _store_tile(memory, self.tiles[key], block)
+            store_tile(memory, self.tiles[key], block)
         for key, matrix in self.matrices.items():
             folded = matrix.folded(model)
             mine = {(o, i): tile for (owner, o, i), tile in self.tiles.items() if owner == key}
             if next(iter(mine.values())).type is Type.I8:
                 folded = np.rint(folded / matrix.scales(folded)[:, None])
             for (o, i), tile in mine.items():
-                _store_tile(memory, tile, matrix.block(folded, o, i, self.g.lanes))
+                store_tile(memory, tile, matrix.block(folded, o, i, self.g.lanes))
 
     def table_words(self) -> int:
         """Words taken from the top of slices by look-up tables."""
@@ -413,7 +413,7 @@ def to_bytes(rows: NDArray[np.generic], type_: Type) -> NDArray[np.uint8]:
     return raw.transpose(0, 2, 1)
 
 
-def _store_tile(memory: Memory, tile: Tile, block: NDArray[np.float32]) -> None:
+def store_tile(memory: Memory, tile: Tile, block: NDArray[np.float32]) -> None:
     """Block [column, row] → column 16 g + s to slice s, word base + g (f16: low bytes first 16 slices, then high)."""
     if tile.type is Type.I8:
         planes = [block.astype(np.int8).view(np.uint8)]

@@ -98,15 +98,11 @@ def transfer(
         for vector in sorted((v for v in vectors if len(v.way) > hop), key=lambda v: v.ready):
             _hop(sites, vector, g)
     made = [_program(sites[c].board, chip, text) for c in (*first, *second)]
-    flight = max(
-        sum(1 + w.extra_cycles + g.link for w in v.way)
-        for v in vectors
-    )
     return Transfer(
         programs=tuple(p for p, _ in made),
         activity=tuple(a for _, a in made),
         cycles=max(p.cycles for p, _ in made),
-        bound_cycles=max(load.values()) * g.link_slot + flight,
+        bound_cycles=(max(load.values()) - 1) * g.link_slot + g.link,
         n_vectors=len(vectors),
     )
 

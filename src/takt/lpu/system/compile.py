@@ -8,7 +8,7 @@ compiled once each and stand for all chips and layers that do the same, so time 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from takt.chips import Chip, Network, System
 from takt.errors import CapacityError, CompileError, UsageError
@@ -65,6 +65,20 @@ class SystemCompiled:
     position: int
     visits: tuple[Visit, ...]
     transfers: dict[object, Transfer] = field(default_factory=dict)
+    _blocks: dict[int, SystemCompiled] = field(default_factory=dict)
+    _programs: dict[int, SystemProgram] = field(default_factory=dict)
+
+    def at(self, position: int) -> SystemCompiled:
+        """The same system for a token at another position: attention reads as many blocks of 320 as there are."""
+        lanes = self.cut.chip.lanes
+        if position // lanes == self.position // lanes:
+            return self
+        block = position // lanes
+        if block not in self._blocks:
+            other = replace(self, position=position, visits=(), _programs={})
+            other.visits = tuple(_visits(other))
+            self._blocks[block] = other
+        return self._blocks[block]
 
     @property
     def cut(self) -> Cut:
@@ -111,6 +125,11 @@ class SystemCompiled:
         """The schedule of one token of a user on every chip."""
         if not 0 <= user < self.users:
             raise UsageError(f"user {user}: the system was compiled for {self.users}")
+        if user not in self._programs:
+            self._programs[user] = self._program(user)
+        return self._programs[user]
+
+    def _program(self, user: int) -> SystemProgram:
         programs: dict[int, int] = {}
         kept: list[Program] = []
         instances: list[Instance] = []
@@ -228,6 +247,14 @@ def compile_system(
     return max(made, key=lambda m: (m.tokens_per_s_total, -m.cut.n))
 
 
+def compile_on_one_chip(
+    shape: ModelShape, system: System, *, n: int, weights: str = "fp16", context: int = 256
+) -> SystemCompiled:
+    """What a group of `n` chips computes, on one chip: the same sums in the same order, so the same bits."""
+    cut = _cut(shape, system, n, 0, weights, context, on_one_chip=True)
+    return _lay_out(shape, system, system.network(1), cut, 1, users=1, objective="latency")
+
+
 def _group_sizes(shape: ModelShape, network: Network, group: int | None) -> list[int]:
     sizes = [1 << k for k in range(network.node_chips.bit_length())]
     fit = [n for n in sizes if n <= min(network.node_chips, network.n_chips) and can_split(shape, n)]
@@ -251,18 +278,46 @@ def _compile(
     users: int,
     objective: str,
 ) -> SystemCompiled:
-    cut = Cut(
+    n_links = len(network.links(0, 1)) if n > 1 else 0
+    cut = _cut(shape, system, n, n_links, weights, context)
+    n_stages = network.n_chips // n
+    return _lay_out(shape, system, network, cut, n_stages, users=users, objective=objective)
+
+
+def _cut(
+    shape: ModelShape,
+    system: System,
+    n: int,
+    n_links: int,
+    weights: str,
+    context: int,
+    *,
+    on_one_chip: bool = False,
+) -> Cut:
+    type_ = Type.I8 if weights == "int8" else Type.F16
+    return Cut(
         shape=shape,
         chip=system.chip,
         n=n,
-        n_links=len(network.links(0, 1)) if n > 1 else 0,
-        weights=Type.I8 if weights == "int8" else Type.F16,
+        n_links=n_links,
+        weights=type_,
         context=context,
+        on_one_chip=on_one_chip,
     )
+
+
+def _lay_out(
+    shape: ModelShape,
+    system: System,
+    network: Network,
+    cut: Cut,
+    n_stages: int,
+    *,
+    users: int,
+    objective: str,
+) -> SystemCompiled:
     library = Library(cut)
-    n_stages = network.n_chips // n
     stages = cut_into_stages(library, n_stages, users, even=objective == "throughput")
-    groups = groups_in_line(network, n, len(stages))
     out = SystemCompiled(
         shape=shape,
         system=system,
@@ -270,10 +325,10 @@ def _compile(
         n_chips=network.n_chips,
         library=library,
         stages=stages,
-        groups=groups,
+        groups=groups_in_line(network, cut.group_chips, len(stages)),
         users=users,
         objective=objective,
-        position=context - 1,
+        position=cut.context - 1,
         visits=(),
     )
     out.visits = tuple(_visits(out))
@@ -329,7 +384,7 @@ def _transfer(system: SystemCompiled, s: int) -> Transfer:
     inside = begun[1] > 0 and begun[0] + begun[1] < begun[2]
     key = (inside, signature(system.network, first, second))
     if key not in system.transfers:
-        layout = system.cut.layout(Kind())
+        layout = system.cut.layouts(Kind())[0]
         state = [*layout.state["x"], *(layout.state["before"] if inside else ())]
         g = geometry(system.cut.chip)
         image = layout.image
@@ -352,7 +407,7 @@ def _transfer(system: SystemCompiled, s: int) -> Transfer:
 def _moves(visit: Visit, user: int) -> tuple[Move, ...]:
     """Where a slot's regions lie, from where its program has them."""
     assert visit.compiled is not None and visit.slot is not None
-    layout = visit.compiled.layout
+    layout = visit.compiled.layouts[0]
     banks, work = weight_slices(layout), work_slices(layout)
     out = []
     for name, region in layout.regions.items():

@@ -7,6 +7,8 @@ runs on it by having its addresses moved. Nothing here reads weights: `fill` doe
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,7 +108,7 @@ def _spread(shard: Shard, lanes: int) -> np.ndarray:
 
 
 def _inputs(out: SplitLayout) -> None:
-    image, shape = out.image, out.shape
+    image, shape = out.image, out.whole
     inputs = [("lane", U8, 1), ("rotate", F16, 1), ("cache_row", F16, 16)]
     if shape.position == "rope":
         inputs += [("rope_cos", F32, 1), ("rope_sin", F32, 1)]
@@ -143,42 +145,36 @@ def level(image: Image) -> tuple[int, int]:
     return heights[0], heights[1]
 
 
-class Regions:
-    """Opens a region, and closes it with all that was placed in between."""
-
-    def __init__(self, layout: SplitLayout, name: str) -> None:
-        self._layout, self._name = layout, name
-
-    def __enter__(self) -> None:
-        self._first = level(self._layout.image)
-
-    def __exit__(self, *_: object) -> None:
-        end = level(self._layout.image)
-        self._layout.regions[self._name] = Region(
-            name=self._name,
-            first=self._first[0],
-            end=end[0],
-            work_first=self._first[1],
-            work_end=end[1],
-        )
+@contextmanager
+def region(outs: Sequence[SplitLayout], name: str) -> Iterator[None]:
+    """All that is placed inside, on any rank, is one region of the chip."""
+    image = outs[0].image
+    first, work_first = level(image)
+    yield
+    end, work_end = level(image)
+    made = Region(name=name, first=first, end=end, work_first=work_first, work_end=work_end)
+    for out in outs:
+        out.regions[name] = made
 
 
-def place_attention(out: SplitLayout, n_users: int = 1) -> None:
-    """Projections of a layer, and one user's caches."""
-    with Regions(out, "attention"):
-        _place(out, attention_matrices(out, 0))
-        if out.whole.qk_norm:
-            for part in ("q", "k"):
-                for which in ("gain", "gain_swapped"):
-                    name = f"0.{part}.{which}"
-                    out.bias[name] = [out.image.constant_row(name, F32, 0, _blank(out))]
-    with Regions(out, "cache"):
-        side = out.attention_side(0)
-        for v in range(out.heads.n_kv):
-            out.k_cache[0, v] = out.image.cache(f"k{v}", out.n_blocks * out.lanes, side)
-            columns = int(np.max(np.nonzero(out.heads.v[v] != -1)[0])) + 1
-            for b in range(out.n_blocks):
-                out.v_cache[0, v, b] = out.image.cache(f"v{v}.{b}", columns, side)
+def place_attention(out: SplitLayout) -> None:
+    """Projections of a layer."""
+    _place(out, attention_matrices(out, 0))
+    if out.whole.qk_norm:
+        for part in ("q", "k"):
+            for which in ("gain", "gain_swapped"):
+                name = f"0.{part}.{which}"
+                out.bias[name] = [out.image.constant_row(name, F32, 0, _blank(out))]
+
+
+def place_caches(out: SplitLayout) -> None:
+    """One user's keys and values of a layer."""
+    side = out.attention_side(0)
+    for v in range(out.heads.n_kv):
+        out.k_cache[0, v] = out.image.cache(f"k{v}", out.n_blocks * out.lanes, side)
+        columns = int(np.max(np.nonzero(out.heads.v[v] != -1)[0])) + 1
+        for b in range(out.n_blocks):
+            out.v_cache[0, v, b] = out.image.cache(f"v{v}.{b}", columns, side)
 
 
 Parts = tuple[int, int, int]
@@ -201,16 +197,14 @@ def rows_of(n_rows: int, parts: Parts) -> range:
 def place_feed_forward(out: SplitLayout, parts: Parts) -> None:
     """Some parts of a layer's feed-forward."""
     out.ffn = part_of(out.shard.ffn, parts)
-    with Regions(out, "ffn"):
-        _place(out, feed_forward_matrices(out, 0))
+    _place(out, feed_forward_matrices(out, 0))
 
 
 def place_head(out: SplitLayout, parts: Parts) -> None:
     """Some parts of the matrix of the logits, and their place."""
     out.vocab = part_of(out.shard.vocab, parts)
-    with Regions(out, "head"):
-        _place(out, [head_matrix(out)])
-        out.outputs["logits"] = out.image.buffer("logits", F32, len(out.vocab))
+    _place(out, [head_matrix(out)])
+    out.outputs["logits"] = out.image.buffer("logits", F32, len(out.vocab))
 
 
 def place_embedding(out: SplitLayout, parts: Parts) -> None:

@@ -6,6 +6,7 @@ the logits. Chips and layers that do the same share the program; their places in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from takt.chips import Chip
@@ -13,12 +14,13 @@ from takt.errors import CapacityError, CompileError
 from takt.lpu.compiler.bound import Bound
 from takt.lpu.compiler.geometry import geometry
 from takt.lpu.compiler.image import new_image
+from takt.lpu.compiler.ir import Plan
 from takt.lpu.compiler.passes import Work, run_passes
 from takt.lpu.compiler.schedule import Placed
 from takt.lpu.isa import Program
 from takt.lpu.isa.table import BY_NAME, Type
 from takt.lpu.machine import Activity
-from takt.lpu.system.lower import Own, SplitStep, Swap, over_links
+from takt.lpu.system.lower import Own, SplitStep, Swap, on_one_chip, over_links
 from takt.lpu.system.place import (
     WORK_WORDS,
     Region,
@@ -27,9 +29,11 @@ from takt.lpu.system.place import (
     level,
     new_layout,
     place_attention,
+    place_caches,
     place_embedding,
     place_feed_forward,
     place_head,
+    region,
 )
 from takt.lpu.system.shards import Shard, shard
 from takt.models import ModelShape
@@ -71,7 +75,7 @@ class Compiled:
 
     kind: Kind
     program: Program
-    layout: SplitLayout
+    layouts: tuple[SplitLayout, ...]
     bound: Bound
     activity: Activity
     placed: tuple[Placed, ...]
@@ -103,41 +107,59 @@ class Cut:
     n_links: int  # to each other chip of the group
     weights: Type
     context: int
+    on_one_chip: bool = False  # all ranks on one chip: the same sums in the same order
 
-    def layout(self, kind: Kind, rank: int = 0) -> SplitLayout:
-        """Place what a program needs on the chip of a rank.
+    def ranks(self, place: int) -> Sequence[int]:
+        """Ranks on the chip at a place of the group: its own, or all of them."""
+        return range(self.n) if self.on_one_chip else (place,)
+
+    @property
+    def group_chips(self) -> int:
+        """Chips of a group."""
+        return 1 if self.on_one_chip else self.n
+
+    def layouts(self, kind: Kind, place: int = 0) -> tuple[SplitLayout, ...]:
+        """Place what a program needs on the chip at a place of the group; one layout for each rank there.
 
         Raises CapacityError if not even this fits.
         """
         image = new_image(geometry(self.chip), TEXT_WORDS)
-        shape = self.seen(kind)
-        out = new_layout(shape, shard(shape, rank, self.n, image.g.lanes), image, self.weights, self.context)
+        outs = []
+        for rank in self.ranks(place):
+            mine = replace(
+                image, tiles={}, buffers={}, contents={}, matrices={}, patterns={}
+            )  # heights are shared
+            part = self.shard(rank)
+            outs.append(new_layout(self.shape, part, mine, self.weights, self.context))
+            windows = (kind.window or None,) * self.shape.n_layers
+            outs[-1].shape = replace(part.shape, windows=windows)
         _, common = level(image)
         if kind.attention:
-            place_attention(out)
+            with region(outs, "attention"):
+                for out in outs:
+                    place_attention(out)
+            with region(outs, "cache"):
+                for out in outs:
+                    place_caches(out)
         if kind.ffn[1]:
-            place_feed_forward(out, kind.ffn)
+            with region(outs, "ffn"):
+                for out in outs:
+                    place_feed_forward(out, kind.ffn)
         if kind.head[1]:
-            place_head(out, kind.head)
+            with region(outs, "head"):
+                for out in outs:
+                    place_head(out, kind.head)
         if level(image)[1] > common + WORK_WORDS:
             raise CapacityError(f"the constants of {kind.name} do not fit the work slices")
-        close(out, common)
+        close(outs[0], common)
         if kind.embed[1]:
-            place_embedding(out, kind.embed)
-        return out
-
-    def seen(self, kind: Kind) -> ModelShape:
-        """The model with every layer like the one that a program is for."""
-        window = kind.window or None
-        return _with_window(self.shape, window) if kind.attention else self.shape
+            for out in outs:
+                place_embedding(out, kind.embed)
+        return tuple(outs)
 
     def shard(self, rank: int) -> Shard:
         """What the chip of a rank holds."""
         return shard(self.shape, rank, self.n, self.chip.lanes)
-
-
-def _with_window(shape: ModelShape, window: int | None) -> ModelShape:
-    return replace(shape, windows=(window,) * shape.n_layers)
 
 
 @dataclass(slots=True)
@@ -151,7 +173,7 @@ class Library:
     def regions(self, kind: Kind) -> dict[str, Region]:
         """What a kind takes in SRAM, without scheduling it."""
         if kind not in self.sizes:
-            self.sizes[kind] = self.cut.layout(kind).regions
+            self.sizes[kind] = self.cut.layouts(kind)[0].regions
         return self.sizes[kind]
 
     def program(self, kind: Kind, position: int) -> Compiled:
@@ -164,21 +186,27 @@ class Library:
 
     def _compile(self, kind: Kind, block: int) -> Compiled:
         cut = self.cut
-        layout = cut.layout(kind)
+        layouts = cut.layouts(kind)
         name = f"{kind.name}.{block}" if kind.attention else kind.name
 
-        def build() -> object:
-            return over_links(layout, name, block, cut.n_links, lambda s: steps(s, kind))
+        def build() -> Plan:
+            def pieces(step: SplitStep) -> Swap:
+                return steps(step, kind)
 
+            if cut.on_one_chip:
+                return on_one_chip(layouts, name, block, pieces)
+            return over_links(layouts[0], name, block, cut.n_links, pieces)
+
+        layout = layouts[0]
         work = run_passes(
-            Work(chip=cut.chip, geometry=layout.image.g, layout=layout, build=build)  # type: ignore[arg-type]
+            Work(chip=cut.chip, geometry=layout.image.g, layout=layout, build=build)
         )
         if work.program is None or work.bound is None or work.activity is None:
             raise CompileError(f"the passes made no program for {name}")
         return Compiled(
             kind=kind,
             program=work.program,
-            layout=layout,
+            layouts=layouts,
             bound=work.bound,
             activity=work.activity,
             placed=work.placed,

@@ -92,7 +92,7 @@ def _too_large(library: Library, n_stages: int, users: int, fewest: int) -> Capa
 # ------------------------------------------------------------------------------------------------------------- pieces
 def _capacity(library: Library) -> int:
     """Words of a weight slice for regions."""
-    layout = library.cut.layout(Kind())
+    layout = library.cut.layouts(Kind())[0]
     g = layout.image.g
     banks = [s for side in layout.image.banks.values() for bank in side for s in bank]
     return g.words - max(layout.image.next_word[s] for s in banks)
@@ -130,7 +130,7 @@ def _tables(library: Library, limit: int) -> list[Piece]:
         try:
             for part in range(of):
                 kind = Kind(embed=(part, 1, of))
-                image = library.cut.layout(kind).image
+                image = library.cut.layouts(kind)[0].image
                 banks = [s for side in image.banks.values() for bank in side for s in bank]
                 words = image.g.words - min(image.top[s] for s in banks)
                 pieces.append(Piece(kind=kind, layer=-1, words=words, work_words=0))

@@ -1,0 +1,166 @@
+"""The bytes of a chip's memory: its share of the weights, laid where its slots are.
+
+Everything that does not move (tables, constant tiles) is written once; each slot's matrices, scales and biases are
+written where the slot lies. This is the only place where weights are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from takt.lpu.compiler.image import lanes_of, store, store_tile
+from takt.lpu.compiler.ir import Buffer, Tile
+from takt.lpu.compiler.lanes import Lanes
+from takt.lpu.compiler.matrices import Matrix, activation_bounds
+from takt.lpu.isa.table import Type
+from takt.lpu.machine import Memory
+from takt.lpu.system.lower import MARGIN
+from takt.lpu.system.place import (
+    SplitLayout,
+    attention_matrices,
+    feed_forward_matrices,
+    head_matrix,
+    rows_of,
+)
+from takt.lpu.system.programs import Cut, Kind
+from takt.lpu.system.stages import Slot
+from takt.models import Model
+
+
+def fill_chip(memory: Memory, model: Model, cut: Cut, slots: Sequence[Slot], place: int) -> None:
+    """Write all that the chip at a place of a group holds."""
+    for out in cut.layouts(Kind(), place):
+        out.image.write(memory, model)
+    for slot in slots:
+        for out in cut.layouts(slot.kind, place):
+            writer = _Writer(memory, model, out, slot)
+            if slot.kind.embed[1]:
+                writer.tables()
+            if slot.kind.attention:
+                writer.matrices("attention", attention_matrices(out, slot.layer))
+                writer.head_norms()
+            if slot.kind.ffn[1]:
+                writer.matrices("ffn", feed_forward_matrices(out, slot.layer))
+            if slot.kind.head[1]:
+                writer.matrices("head", [head_matrix(out)])
+
+
+class _Writer:
+    """Writes what one rank has in one slot."""
+
+    def __init__(self, memory: Memory, model: Model, out: SplitLayout, slot: Slot) -> None:
+        self._memory, self._model, self._out, self._slot = memory, model, out, slot
+
+    def matrices(self, region: str, matrices: Sequence[Matrix]) -> None:
+        """Tiles, scales, factors and biases of the matrices of a region."""
+        out, model = self._out, self._model
+        bounds = self._bounds(matrices) if out.weights is Type.I8 else {}
+        for matrix in matrices:
+            folded = matrix.folded(model)
+            own = out.shard.own if matrix.out is out.shard.out else matrix.out
+            if out.weights is Type.I8:
+                scales = matrix.scales(folded)
+                folded = np.rint(folded / scales[:, None])
+                step = scales * np.float32(bounds[matrix.key] / matrix.levels)
+                self._rows(region, out.scale[matrix.key], lanes_of(own, step))
+                if matrix.key in out.factor:
+                    factor = np.full((1, out.lanes), matrix.levels / bounds[matrix.key], np.float32)
+                    self._rows(region, [out.factor[matrix.key]], factor)
+            for (key, o, i), tile in out.image.tiles.items():
+                if key == matrix.key:
+                    store_tile(
+                        self._memory,
+                        self._moved_tile(region, tile),
+                        matrix.block(folded, o, i, out.lanes),
+                    )
+            if matrix.bias:
+                self._bias(region, matrix, own)
+
+    def _bounds(self, matrices: Sequence[Matrix]) -> dict[str, float]:
+        """Largest activation of each matrix, by its key."""
+        layer = str(self._slot.layer)
+        named = {m.key.replace("0.", layer + ".", 1): m for m in matrices}
+        if self._slot.kind.head[1] and "head" in named:
+            return {"head": MARGIN * float(np.sqrt(self._model.shape.dim))}
+        found = activation_bounds(self._model, named)
+        return {m.key: found[name] for name, m in named.items()}
+
+    def _bias(self, region: str, matrix: Matrix, own: Lanes) -> None:
+        out = self._out
+        bias = matrix.folded_bias(self._model)
+        if bias is None:
+            return
+        rows = lanes_of(own, bias)
+        self._rows(region, out.bias[matrix.key], rows)
+        if matrix.key + ".swapped" in out.bias:
+            swapped = rows.reshape(-1, out.lanes // 2, 2)[..., ::-1].reshape(-1, out.lanes)
+            self._rows(region, out.bias[matrix.key + ".swapped"], swapped)
+
+    def head_norms(self) -> None:
+        """Gains of per-head norms, and those of the rotary partners."""
+        out, shape = self._out, self._out.whole
+        if not shape.qk_norm:
+            return
+        layer = self._slot.layer
+        for part, lanes, factor in (
+            ("q", out.heads.q, shape.attention_scale),
+            ("k", out.heads.k, 1.0),
+        ):
+            gain = self._model.tensor(f"layers.{layer}.attn.{part}_norm.weight") * np.float32(factor)
+            # A head's lanes are in the same order in every slot, so lanes that hold zeros may take any gain.
+            order = np.where(lanes[:1] >= 0, lanes[:1] % shape.head_dim, 0)
+            row = np.where(lanes[:1] >= 0, gain[order], 0).astype(np.float32)
+            self._rows("attention", out.bias[f"0.{part}.gain"], row)
+            swapped = row.reshape(-1, 2)[:, ::-1].reshape(1, -1)
+            self._rows("attention", out.bias[f"0.{part}.gain_swapped"], swapped)
+
+    def tables(self) -> None:
+        """Rows of the token table, and of the position table with the first of them."""
+        out, model, parts = self._out, self._model, self._slot.kind.embed
+        rows = rows_of(model.shape.vocab_size, parts)
+        table = model.tensor("embed.weight")[rows.start : rows.stop]
+        if out.weights is Type.I8:
+            table, _ = quantised_rows(table)
+        self._table(out.embed, table)
+        if out.position:
+            self._table(out.position, model.tensor("position.weight")[: out.context])
+
+    def _table(self, shards: list[list[Buffer]], table: np.ndarray) -> None:
+        for chunk, dims in zip(shards, self._out.shard.own, strict=True):
+            start = 0
+            for buffer in chunk:
+                rows = table[start : start + buffer.rows]
+                i8 = buffer.type is Type.I8
+                content = np.zeros((len(rows), len(dims)), np.int8 if i8 else np.float16)
+                values = rows[:, dims[dims >= 0]]
+                content[:, dims >= 0] = values if i8 else values.clip(-65504, 65504)
+                store(self._memory, buffer, content)
+                start += buffer.rows
+
+    # ----------------------------------------------------------------------------------------------------- places
+    def _moved_tile(self, region: str, tile: Tile) -> Tile:
+        delta = self._slot.bases[region][0] - self._out.regions[region].first
+        return replace(tile, base=tile.base + delta)
+
+    def _rows(self, region: str, buffers: Sequence[Buffer], rows: np.ndarray) -> None:
+        for i, buffer in enumerate(buffers):
+            store(self._memory, self.moved(region, buffer), rows[i : i + 1])
+
+    def moved(self, region: str, buffer: Buffer) -> Buffer:
+        """A buffer of the work slices where the slot has it."""
+        return moved_row(self._out, self._slot, region, buffer)
+
+
+def moved_row(out: SplitLayout, slot: Slot, region: str, buffer: Buffer) -> Buffer:
+    """A buffer of a region's part of the work slices, where the slot has it."""
+    delta = slot.bases[region][1] - out.regions[region].work_first
+    return replace(buffer, bases=tuple(base + delta for base in buffer.bases))
+
+
+def quantised_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """i8 rows and what a step of each is worth."""
+    scale = (np.abs(table).max(axis=1) / 127).astype(np.float32)
+    return np.rint(table / np.where(scale > 0, scale, 1)[:, None]).astype(np.int8), scale
