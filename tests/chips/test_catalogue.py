@@ -117,20 +117,55 @@ def test_v1_takes_50_cycles_from_sxm_over_three_alus_and_back(v1: Chip) -> None:
     assert path == 50
 
 
-def test_v1_draws_its_published_powers_when_all_and_when_half_is_busy(v1: Chip) -> None:
+def test_v1_draws_its_published_powers_at_the_stated_fractions_of_busy(v1: Chip) -> None:
     energy = v1.energy
-    hops = 2 * v1.mxm_hops
-    joule_per_cycle = (
-        v1.int8_macs_per_cycle * energy.int8_mac_j
-        + v1.sram_bytes_per_cycle / 2 * (energy.sram_read_j_per_byte + energy.sram_write_j_per_byte)
-        + v1.stream_bytes_per_cycle * hops * energy.stream_hop_j_per_byte
-        + v1.vxm.alus * v1.lanes * energy.vxm_op_j_per_lane
-        + v1.stream_bytes_per_cycle * energy.sxm_j_per_byte
-        + v1.icu.queues * energy.instruction_j
+    # The arithmetic of the chip file, written out once more: nJ a cycle x 0.9 GHz.
+    busy_w = 0.9 * (
+        409_600 * 0.23e-3  # MXM
+        + 56_320 * 1.0e-3  # SRAM
+        + 64 * 320 * 32 * 0.1e-3  # stream registers
+        + 5_120 * 1.5e-3  # VXM
+        + 20_480 * 0.3e-3  # SXM
+        + 16 * 320 / 23 * 80e-3  # links
+        + 144 * 60e-3  # instructions
     )
-    busy_w = joule_per_cycle * v1.clock_hz
-    assert energy.idle_w + busy_w == pytest.approx(v1.power.max_w, rel=0.01)
-    assert energy.idle_w + busy_w / 2 == pytest.approx(v1.power.average_w, rel=0.01)
+    assert v1.busy_w == pytest.approx(busy_w)
+    assert v1.power_w(0.0) == energy.idle_w
+    assert v1.power_w(1.0) == pytest.approx(v1.power.max_w, rel=0.005)
+    assert v1.power_w(energy.busy_at_tdp) == pytest.approx(v1.power.tdp_w, rel=0.005)
+    assert v1.power_w(energy.busy_at_average) == pytest.approx(v1.power.average_w, rel=0.005)
+
+
+@pytest.mark.parametrize("chip_id", ["lp30", "lpu-v1"])
+def test_no_coefficient_of_energy_claims_to_be_published(chip_id: str) -> None:
+    chip = load_chip(chip_id)
+    kinds = {fact.kind for fact in chip.facts if fact.key.startswith("energy.")}
+    assert kinds <= {Kind.ASSUMED, Kind.DERIVED}
+
+
+def test_a_vector_occupies_a_link_for_its_bits_and_2_5_percent(v1: Chip, lp30: Chip) -> None:
+    # 320 x 8 x 1.025 bits over 4 x 25.78125 Gb/s are 25.4 ns; over 112 Gb/s 23.4 ns.
+    assert (v1.c2c_vector_cycles, lp30.c2c_vector_cycles) == (23, 36)
+    assert v1.c2c_vector_cycles / v1.clock_hz == pytest.approx(25.4e-9, rel=0.01)
+
+
+def test_a_vector_that_fits_its_slot_exactly_does_not_take_one_cycle_more(v1: Chip) -> None:
+    # 3,200 bits with a quarter on top are 4,000; 1,000 bits a cycle.
+    c2c = dataclasses.replace(
+        v1.c2c, overhead_fraction=0.25, lanes_per_link=1, lane_bits_per_s=1_000 * v1.clock_hz
+    )
+    core = dataclasses.replace(v1.core, lanes=400)
+    assert dataclasses.replace(v1, c2c=c2c, core=core).c2c_vector_cycles == 4
+
+
+def test_launching_a_program_takes_a_barrier_a_fetch_and_full_buffers(v1: Chip) -> None:
+    # 144 queues x 4 fetches of 2 vectors from 88 slices: 13.1 cycles.
+    assert v1.launch_cycles == 35 + 40 + 14
+
+
+def test_v1_waits_three_standard_deviations_of_a_link(v1: Chip) -> None:
+    assert v1.c2c.link_margin_cycles == 9
+    assert v1.fact("c2c.link_margin_cycles").kind is Kind.DERIVED
 
 
 def test_lp30_reaches_its_published_figures(lp30: Chip) -> None:

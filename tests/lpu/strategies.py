@@ -105,7 +105,7 @@ class _Stuck(Exception):
 
 @dataclass(slots=True)
 class _Books:
-    """What is taken: queue times, ways of values, planes. `journal` undoes what a failed attempt wrote."""
+    """What is taken: queue times, ways of values, planes, links. `journal` undoes what a failed attempt wrote."""
 
     queue_times: defaultdict[int, list[tuple[int, int]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -114,6 +114,9 @@ class _Books:
         default_factory=lambda: defaultdict(list)
     )
     planes: defaultdict[int, list[tuple[int, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    links: defaultdict[int, list[tuple[int, int]]] = field(
         default_factory=lambda: defaultdict(list)
     )
     rows: list[tuple[int, str, int, Columns]] = field(default_factory=list)
@@ -510,8 +513,7 @@ class FlowBuilder:
     def end_other(self, time: int, depth: int) -> None:
         if self.links and self.chance(0.5):
             queue = self.pick(self.by_unit[Unit.C2C])
-            source = self.deliver(queue.x, time, EAST if queue.x > 0 else WEST, 1, depth)
-            self.put(queue, "send", time, a=source, b=int(self.rng.integers(self.chip.c2c.links)))
+            self.send(queue, time, int(self.rng.integers(self.chip.c2c.links)), depth)
         elif self.chance(0.5):
             self.put(self.pick(self.by_unit[Unit.MXM_W]), "iw", time)
         else:  # a value that nobody wants
@@ -519,6 +521,15 @@ class FlowBuilder:
             direction = int(self.rng.integers(2))
             end = self.edge if direction == EAST else -self.edge
             self.read(queue, queue.x, time, direction, int(self.rng.integers(32)), end, None)
+
+    def send(self, queue: Queue, time: int, link: int, depth: int) -> None:
+        """Bring some vector to a C2C queue and send it, once the link is free."""
+        for k in range(self.count):
+            start = time + k * self.gap
+            end = start + self.chip.c2c_vector_cycles - 1
+            self.books.claim(self.books.links[link], start, end)
+        source = self.deliver(queue.x, time, EAST if queue.x > 0 else WEST, 1, depth)
+        self.put(queue, "send", time, a=source, b=link)
 
     def program(self, name: str = "flow") -> Program:
         """Everything grown so far, shifted to start at cycle 0 to 3."""

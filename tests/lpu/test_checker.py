@@ -17,7 +17,8 @@ from takt.chips import Chip, load_chip
 from takt.errors import MachineFault
 from takt.lpu.isa.asm import parse_program
 from takt.lpu.isa.program import Program, queues, sort_instructions
-from takt.lpu.machine import CheckReport, Memory, ReferenceEngine, check, prove
+from takt.lpu.machine import Memory, ReferenceEngine, check, prove
+from takt.lpu.machine.checker import CheckReport
 
 FEED_F16 = """
     4: mem.e40 read 0 e0

@@ -9,6 +9,8 @@ Knows nothing of files (``read``) nor of instructions (the ``lpu`` room).
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
+from math import ceil
 
 from takt.chips.schema import (
     GROUPS,
@@ -178,6 +180,27 @@ class Chip:
         """Hops from the VXM to either pair of planes, where streams end."""
         return self.sxm_hops + self.layout.sxm_to_mxm_hops
 
+    # Links
+
+    @property
+    def c2c_vector_cycles(self) -> int:
+        """Cycles for which one vector, with its share of the protocol, occupies a link's direction."""
+        bits = self.lanes * 8 * (1 + Fraction(str(self.c2c.overhead_fraction)))
+        return ceil(bits * self.clock_hz / (self.c2c.lanes_per_link * self.c2c.lane_bits_per_s))
+
+    @property
+    def launch_cycles(self) -> int:
+        """Cycles from the end of one program to the start of the next on a chip, at the least.
+
+        Derived: a barrier stops all queues, the first fetch takes its latency, and every queue's
+        buffer is filled. Texts lie spread over all MEM slices, each of which delivers one vector a
+        cycle, and a fetch is two vectors.
+        """
+        words_per_fetch = self.icu.fetch_bytes // self.icu.instruction_bytes
+        fetches = self.icu.queues * -(-self.icu.queue_depth_instructions // words_per_fetch)
+        fill_cycles = -(-fetches * 2 // self.mem_slices)
+        return self.icu.barrier_cycles + self.icu.fetch_latency_cycles + fill_cycles
+
     # Matrices
 
     @property
@@ -206,3 +229,29 @@ class Chip:
     def fp16_ops_per_s(self) -> int:
         """Peak of the planes in fp16; a multiply-accumulate counts as two."""
         return 2 * self.fp16_macs_per_cycle * self.clock_hz
+
+    # Power
+
+    @property
+    def busy_w(self) -> float:
+        """Watts beyond idle when everything is busy in every cycle.
+
+        All int8 cells, a read and a write in every slice, a value in every stream register, all
+        ALUs, both SXMs at the rate of a cut, all links sending, and an instruction in every queue.
+        """
+        energy = self.energy
+        sram = energy.sram_read_j_per_byte + energy.sram_write_j_per_byte
+        stream = 2 * self.mxm_hops * energy.stream_hop_j_per_byte + energy.sxm_j_per_byte
+        j_per_cycle = (
+            self.int8_macs_per_cycle * energy.int8_mac_j
+            + self.mem_slices * self.vector_bytes * sram
+            + self.stream_bytes_per_cycle * stream
+            + self.vxm.alus * self.lanes * energy.vxm_op_j_per_lane
+            + self.c2c.links * self.vector_bytes / self.c2c_vector_cycles * energy.link_j_per_byte
+            + self.icu.queues * energy.instruction_j
+        )
+        return j_per_cycle * self.clock_hz
+
+    def power_w(self, busy_fraction: float) -> float:
+        """Watts at that fraction (0 to 1) of ``busy_w``: what the energy facts make of it."""
+        return self.energy.idle_w + busy_fraction * self.busy_w

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from takt.chips.chip import Fact, Kind, Number
 from takt.chips.problems import Report, describe
-from takt.chips.schema import Spec
+from takt.chips.quantities import Spec
 from takt.errors import did_you_mean
 
 __all__ = ["RowReader"]

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from takt.chips.chip import Fact, Kind
 from takt.chips.problems import Report, describe
-from takt.chips.schema import SPECS
 
-__all__ = ["check_agreement", "check_complete", "settle_dependents"]
+__all__ = ["check_agreement", "settle_dependents"]
 
 _Counts = Mapping[str, int]
 
@@ -73,13 +72,6 @@ def settle_dependents(
             history=(),
         )
     return settled
-
-
-def check_complete(keys: Collection[str], report: Report) -> None:
-    """Note every fact that is not among ``keys``: what is unknown must be said to be."""
-    for key in SPECS:
-        if key not in keys:
-            report.note(key, "a row", "nothing")
 
 
 def check_agreement(facts: Mapping[str, Fact], report: Report) -> None:

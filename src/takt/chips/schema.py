@@ -1,16 +1,18 @@
 """What can be said about a chip: every fact's name, type, unit and sane range.
 
-The table is the groups themselves: a field of a group is a fact named ``group.field``, and its
-annotation carries unit and range. Reader, checker, listing and documentation derive from ``SPECS``.
+The table is the groups themselves (``quantities`` says how). Reader, checker, listing and
+documentation derive from ``SPECS``.
 Ranges only keep out slips and absurd sizes; what is true is for the facts to say.
 
 Knows nothing of files, sources or values.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from types import MappingProxyType, NoneType
-from typing import Annotated, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated
+
+from takt.chips.quantities import Quantity, Spec, specs_of
 
 __all__ = [
     "GROUPS",
@@ -24,21 +26,10 @@ __all__ = [
     "Mem",
     "Mxm",
     "Power",
-    "Quantity",
     "Silicon",
-    "Spec",
     "Sxm",
     "Vxm",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """Unit of a fact and the inclusive range that is not absurd."""
-
-    unit: str
-    low: float
-    high: float
 
 
 _Cycles = Annotated[int, Quantity("cycles", 0, 1_000_000)]
@@ -48,6 +39,7 @@ _Queues = Annotated[int, Quantity("queues", 0, 1_000_000)]
 _Joule = Annotated[float, Quantity("J", 0.0, 1e-3)]
 _JoulePerByte = Annotated[float, Quantity("J/B", 0.0, 1e-3)]
 _Watt = Annotated[float | None, Quantity("W", 0.0, 1e6)]
+_Fraction = Annotated[float, Quantity("fraction", 0.0, 1.0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,12 +166,15 @@ class Icu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class C2c:
-    """Links to other chips."""
+    """Links to other chips: their rate, their delay, and what waits at their ends."""
 
     links: Annotated[int, Quantity("links", 0, 4_096)]
     lanes_per_link: Annotated[int, Quantity("lanes", 1, 64)]
     lane_bits_per_s: Annotated[int, Quantity("bit/s", 1, 10**13)]
+    overhead_fraction: _Fraction
     link_cycles: _Cycles
+    link_margin_cycles: _Cycles
+    receive_buffer_vectors: Annotated[int, Quantity("vectors", 1, 1 << 20)]
     epoch_cycles: _Cycles
     queues_per_hemisphere: _Queues
 
@@ -194,9 +189,15 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
-    """What activity costs. Idle power runs always; the rest is per event."""
+    """What activity costs. Idle power runs always; the rest is per event.
+
+    The two fractions tie it to the published powers: how much of what everything busy would add to
+    the idle power (`Chip.busy_w`) is drawn at the thermal design power, and on average.
+    """
 
     idle_w: Annotated[float, Quantity("W", 0.0, 1e6)]
+    busy_at_tdp: _Fraction
+    busy_at_average: _Fraction
     int8_mac_j: _Joule
     fp16_mac_j: _Joule
     sram_read_j_per_byte: _JoulePerByte
@@ -204,17 +205,8 @@ class Energy:
     stream_hop_j_per_byte: _JoulePerByte
     vxm_op_j_per_lane: _Joule
     sxm_j_per_byte: _JoulePerByte
+    link_j_per_byte: _JoulePerByte
     instruction_j: _Joule
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """One row of the table of what can be said: type, unit, range, and whether it must be said."""
-
-    key: str
-    is_integer: bool
-    required: bool
-    quantity: Quantity
 
 
 GROUPS: Mapping[str, type] = MappingProxyType(
@@ -235,22 +227,4 @@ GROUPS: Mapping[str, type] = MappingProxyType(
 )
 
 
-def _specs_of(group: str, kind: type) -> dict[str, Spec]:
-    hints = get_type_hints(kind, include_extras=True)
-    specs = {}
-    for name in (field.name for field in fields(kind)):
-        assert get_origin(hints[name]) is Annotated, f"{group}.{name} has no quantity"
-        value_type, quantity = get_args(hints[name])
-        members = get_args(value_type) or (value_type,)
-        specs[f"{group}.{name}"] = Spec(
-            key=f"{group}.{name}",
-            is_integer=int in members,
-            required=NoneType not in members,
-            quantity=quantity,
-        )
-    return specs
-
-
-SPECS: Mapping[str, Spec] = MappingProxyType(
-    {key: spec for group, kind in GROUPS.items() for key, spec in _specs_of(group, kind).items()}
-)
+SPECS: Mapping[str, Spec] = specs_of(GROUPS)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from takt.lpu.machine import Timing, expand, program_cycles
+from takt.lpu.machine import expand, program_cycles
+from takt.lpu.machine.timing import Timing
 
 
 def test_latencies_are_sums_of_the_chips_facts(chip):

@@ -51,7 +51,7 @@ def check(program: Program, chip: Chip, *, limit: int = _LIMIT) -> CheckReport:
     Raises ProgramError only for a program that is too long to expand.
     """
     malformed = verify(program, chip)
-    sound, kept = _readable(program, malformed)
+    sound, kept = readable(program, malformed)
     view = View(program=sound, chip=chip, queues=queues(chip), timing=Timing(chip), limit=limit)
     uses = stream_uses(sound.instructions, chip)
     faults, hops = judge_slots(uses, limit)
@@ -88,7 +88,7 @@ def _order(violation: Violation) -> tuple[int, int, int]:
     return violation.cycle, violation.queue, fault_rank(violation.kind)
 
 
-def _readable(program: Program, malformed: Sequence[Violation]) -> tuple[Program, Ints]:
+def readable(program: Program, malformed: Sequence[Violation]) -> tuple[Program, Ints]:
     """The program as far as its operands make sense, and which rows these are.
 
     An instruction with a bad operand ends before its first bad issue: what happens later is not the first fault.
@@ -130,4 +130,5 @@ def _activity(program: Program, chip: Chip, n_driven: Ints, hops: int) -> Activi
         sxm_bytes=vector * int((count * n_driven)[sxm].sum()),
         stream_byte_hops=vector * hops,
         weight_bytes=vector * 16 * total("lw"),
+        link_bytes=vector * total("send"),
     )

@@ -5,6 +5,9 @@ It knows nothing of why a program is at fault; the reference engine and the chec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from takt.errors import MachineFault
@@ -25,11 +28,27 @@ FAULT_KINDS = (
     "mxm busy",
     "mxm result missing",
     "mxm type",
+    "launch",
+    "link missing",
+    "link busy",
+    "link overflow",
+    "link unread",
     "bad permute",
     "link empty",
 )
 """All kinds. The first fault of a program is the least by (cycle, queue, place in this list); of one queue in one cycle,
 what only data can tell comes after everything else."""
+
+LINK_LAWS: Mapping[str, str] = MappingProxyType(
+    {
+        "link missing": "the link leads nowhere",
+        "link busy": "another vector is on its way into the link",
+        "link overflow": "more vectors wait at the end of the wire than there is room for",
+        "link unread": "nobody receives the vector",
+        "link empty": "nothing has arrived on the link",
+    }
+)
+"""What breaks each law of the links."""
 
 _NEIGHBOURS = 5  # instructions shown before and after the guilty one
 
@@ -48,13 +67,18 @@ def machine_fault(
     index: int,
     kind: str,
     why: str,
+    chip: int | None = None,
 ) -> MachineFault:
-    """The error for a fault of the instruction in row `index`; its message is `kind: why`."""
+    """The error for a fault of the instruction in row `index`; its message is `kind: why`.
+
+    Of several chips the queue is named with its `chip`.
+    """
     rows = program.instructions
+    name = names[queue].name if queue < len(names) else str(queue)
     return MachineFault(
         f"{kind}: {why}",
         cycle=cycle,
-        queue=names[queue].name if queue < len(names) else str(queue),
+        queue=name if chip is None else f"{name} of chip {chip}",
         instruction=instruction_text(rows[index], names) if index < len(rows) else None,
         neighbourhood=_neighbourhood(program, names, index),
     )

@@ -16,6 +16,7 @@ from takt.chips import Chip
 from takt.lpu.isa.program import Program, Queue
 from takt.lpu.isa.table import ALU, BY_NAME, ROWS, Type, Unit
 from takt.lpu.isa.verify import Violation
+from takt.lpu.machine.faults import LINK_LAWS
 from takt.lpu.machine.slots import Ints
 from takt.lpu.machine.timing import Issues, Timing, expand
 
@@ -36,6 +37,7 @@ _WHY = {
     "mxm type": "the result of the plane is of the other type",
     "constant write": "the address lies in a range that the program declares constant",
     "queue order": "the queue is still parked",
+    **LINK_LAWS,
 }
 
 _FLOAT = np.array([Type(t).is_float if t < len(Type) else False for t in range(256)])
@@ -92,6 +94,7 @@ def judge_units(view: View) -> list[Violation]:
         _judge_planes,
         _judge_barriers,
         _judge_epochs,
+        _judge_sends,
     ):
         found += judge(view)
     return found
@@ -243,6 +246,17 @@ def _judge_epochs(view: View) -> list[Violation]:
     waiting, follower, follows = _successors(view, "deskew")
     ready = -(-waiting.time // epoch) * epoch
     return view.violations("queue order", follower, follows & (follower.time < ready))
+
+
+def _judge_sends(view: View) -> list[Violation]:
+    """Sends on a link into which a vector is still on its way; two of the same cycle are both guilty."""
+    sends = view.issues("send")
+    here = _at(sends.b, sends.time)
+    key = np.sort(here)
+    first, end = np.searchsorted(key, here), np.searchsorted(key, here, side="right")
+    since = here - key[np.maximum(first - 1, 0)] if len(key) else here
+    busy = (first > 0) & (since < view.chip.c2c_vector_cycles) | (end - first > 1)
+    return view.violations("link busy", sends, busy)
 
 
 def _successors(view: View, name: str) -> tuple[Issues, Issues, Mask]:

@@ -1,32 +1,19 @@
-"""The reference engine: steps a program cycle by cycle, in two phases, and is the judge of every other engine.
+"""The reference engine: steps a program cycle by cycle and is the judge of every other engine.
 
-In each cycle streams shift, results arrive, then all instructions of the cycle are heard against the state as it is
-`now`; claims on ports and planes are settled; only then everything is committed. Every broken law is a fault with
-cycle, queue, instruction and neighbourhood. Nothing is skipped: an idle cycle is stepped like any other.
-
-What an instruction does is in `units`, what it computes in `semantics`.
+Every broken law is a fault with cycle, queue, instruction and neighbourhood. What a cycle is, is in `run`.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from random import Random
-
-import numpy as np
 
 from takt.chips import Chip
 from takt.errors import UsageError
-from takt.lpu.isa.program import Program
-from takt.lpu.isa.table import BY_NAME
-from takt.lpu.isa.verify import Violation, verify
-from takt.lpu.machine.buffers import QueueBuffer, nop_words
-from takt.lpu.machine.faults import fault_rank, machine_fault
-from takt.lpu.machine.running import Arrival, Claim, Guilt, Issue, State
-from takt.lpu.machine.state import Activity, Memory, RunResult
-from takt.lpu.machine.timing import Issues, expand
-from takt.lpu.machine.units import EXECUTE, settle_links
+from takt.lpu.isa.program import Program, queues
+from takt.lpu.machine.faults import machine_fault
+from takt.lpu.machine.links import Fifos
+from takt.lpu.machine.run import Run
+from takt.lpu.machine.state import Memory, RunResult
 
 _AT_LEAST_ONE = (
     "mem.read_cycles",
@@ -45,8 +32,6 @@ _AT_LEAST_ONE = (
 )
 """Delays that cannot be 0: what an instruction leaves behind is seen in a later cycle."""
 
-_COLUMNS = tuple(field.name for field in fields(Issues))
-
 
 class ReferenceEngine:
     """Runs programs on one chip's memory.
@@ -56,10 +41,7 @@ class ReferenceEngine:
     """
 
     def __init__(self, chip: Chip, memory: Memory, *, shuffle: Random | None = None) -> None:
-        for name in _AT_LEAST_ONE:
-            group, fact = name.split(".")
-            if getattr(getattr(chip, group), fact) < 1:
-                raise UsageError(f"chip {chip.id}: {name} must be at least 1 to run a program")
+        require_delays(chip)
         self.chip = chip
         self.memory = memory
         self._shuffle = shuffle
@@ -71,218 +53,29 @@ class ReferenceEngine:
         """
         if program.chip_id != self.chip.id:
             raise UsageError(f"program is for chip {program.chip_id}, not {self.chip.id}")
-        run = _Run(self.chip, self.memory, program, {} if links is None else links, self._shuffle)
-        return run.to_end()
+        fifos = Fifos(self.chip, {} if links is None else links)
+        run = Run(self.chip, self.memory, program, fifos, self._shuffle)
+        while (cycle := run.next_cycle) is not None:
+            if run.is_busy:
+                run.hear()
+            guilt = run.first_guilt(cycle)
+            if guilt:
+                raise machine_fault(
+                    program,
+                    queues(self.chip),
+                    cycle=guilt.cycle,
+                    queue=guilt.queue,
+                    index=guilt.row,
+                    kind=guilt.kind,
+                    why=guilt.why,
+                )
+            run.commit()
+        return run.finish()
 
 
-class _Run:
-    """One program on its way through one machine."""
-
-    def __init__(
-        self,
-        chip: Chip,
-        memory: Memory,
-        program: Program,
-        links: dict[int, list[bytes]],
-        shuffle: Random | None,
-    ) -> None:
-        self.program = program
-        self.shuffle = shuffle
-        self.state = State(chip, memory, program, links)
-        self.malformed: defaultdict[int, list[Guilt]] = defaultdict(list)
-        violations = verify(program, chip)
-        for v in violations:
-            self.malformed[v.cycle].append(Guilt(v.cycle, v.queue, v.index, v.kind, v.message))
-        sound = _sound_issues(program, violations)
-        self.state.last_notify = int(sound.time[sound.op == BY_NAME["notify"].op].max(initial=-1))
-        self.issues = _by_time(sound)
-        self.next_issue = next(self.issues, None)
-        self.last_of_queue: dict[int, Issue] = {}
-        self.spans = _spans(program)
-        self.buffers = _buffers(program, chip)
-
-    def to_end(self) -> RunResult:
-        """Step until nothing is left to dispatch and every result has arrived."""
-        state = self.state
-        self.judge([cycle for cycle in self.malformed if cycle < 0])
-        while self.next_issue or state.arrivals or state.refills or state.late_claims:
-            self.step()
-            state.time += 1
-        self.judge(list(self.malformed))
-        state.streams.drain()
-        cycles = state.last_effect + state.timing.stagger_cycles if self.last_of_queue else 0
-        activity = Activity(**state.counts, stream_byte_hops=state.streams.byte_hops)
-        return RunResult(cycles=cycles, activity=activity)
-
-    def step(self) -> None:
-        """One cycle."""
-        state, time = self.state, self.state.time
-        state.streams.shift()
-        for install in state.installs.pop(time, ()):
-            install()
-        if time in state.arrivals:
-            self.arrive(state.arrivals.pop(time))
-        for fetch in state.refills.pop(time, ()):
-            words = state.chip.icu.fetch_bytes // state.chip.icu.instruction_bytes
-            if not self.buffers[fetch.queue].refill(words):
-                state.blame(fetch, "queue overflow", "no room for the words that arrive")
-        if self.next_issue and self.next_issue.time == time:
-            self.dispatch()
-        if state.late_claims:
-            state.claims += state.late_claims.pop(time, ())
-        if state.claims:
-            self.settle_ports()
-        if state.guilts or self.malformed:
-            self.judge([time])
-        self.commit()
-
-    def arrive(self, arrivals: list[Arrival]) -> None:
-        """Results enter their registers; all that meet in one are guilty, and so is one that meets an older value."""
-        state = self.state
-        full = {
-            (direction, stream, vector.born)
-            for _, direction, stream, vector in arrivals
-            if not state.streams.put(direction, stream, vector)
-        }
-        for issue, direction, stream, vector in arrivals if full else ():
-            if (direction, stream, vector.born) in full:
-                place = f"{'ew'[direction]}{stream} at {vector.born:+d}"
-                state.blame(issue, "stream collision", f"{place} holds a value")
-
-    def dispatch(self) -> None:
-        """Hear all instructions of this cycle against the state as it is now, then settle what they share."""
-        state, now = self.state, []
-        while self.next_issue and self.next_issue.time == state.time:
-            now.append(self.next_issue)
-            self.next_issue = next(self.issues, None)
-        for issue in now:
-            self.supply(issue)
-        if self.shuffle:
-            self.shuffle.shuffle(now)
-        for issue in now:
-            EXECUTE[issue.op](state, issue)
-        state.counts["instructions"] += len(now)
-        if state.plane_claims:
-            self.settle_planes()
-        if state.receiving:
-            settle_links(state)
-
-    def supply(self, issue: Issue) -> None:
-        """The queue's side of a dispatch: order, barriers, and the words that leave its buffer."""
-        state, queue, time = self.state, issue.queue, issue.time
-        before = self.last_of_queue.get(queue)
-        if before and (before.time >= time or before.row > issue.row):
-            state.blame(issue, "queue order", "the queue is busy with another instruction")
-        self.last_of_queue[queue] = issue
-        if queue in state.gates:
-            gate = state.gates.pop(queue)
-            if gate is None or time < gate:
-                until = "" if gate is None else f" until cycle {gate}"
-                state.blame(issue, "queue order", f"the queue is parked{until}")
-        first, last = self.spans[issue.row]
-        if not self.buffers[queue].issue(time, time == first, first < last == time):
-            state.blame(issue, "instruction supply", "the word has not arrived in the queue")
-
-    def settle_ports(self) -> None:
-        """One read and one write a slice, in different banks; all that share what cannot be shared are guilty."""
-        state = self.state
-        of_slice: defaultdict[int, list[Claim]] = defaultdict(list)
-        for claim in state.claims:
-            claims = of_slice[claim.slice]
-            for other in claims:
-                if _clash(claim, other):
-                    for issue in (claim.issue, other.issue):
-                        state.blame(issue, "bank conflict", "port or bank is in use")
-            claims.append(claim)
-        state.claims.clear()
-
-    def settle_planes(self) -> None:
-        """A plane takes one activation at a time; all that claim it together are guilty, as are those too early."""
-        state = self.state
-        of_plane: defaultdict[int, list[tuple[Issue, int]]] = defaultdict(list)
-        for issue, number, cycles in state.plane_claims:
-            of_plane[number].append((issue, cycles))
-        for number, claims in of_plane.items():
-            plane = state.planes[number]
-            for issue, _ in claims:
-                if len(claims) > 1 or state.time < plane.busy_until:
-                    state.blame(issue, "mxm busy", f"plane {number} is claimed")
-            plane.busy_until = state.time + max(cycles for _, cycles in claims)
-        state.plane_claims.clear()
-
-    def commit(self) -> None:
-        """The second phase: everything that this cycle changes, at once."""
-        state = self.state
-        for direction, stream, x in state.taken:
-            state.streams.take(direction, stream, x)
-        state.taken.clear()
-        for _, change in sorted(state.commits, key=lambda commit: commit[0].queue):
-            change()
-        state.commits.clear()
-        state.alu_results.pop(state.time, None)
-        for plane in state.planes:
-            plane.results.pop(state.time, None)
-
-    def judge(self, cycles: Sequence[int]) -> None:
-        """Raise the first fault of these cycles, if there is one, before anything of them is committed."""
-        found = [guilt for cycle in cycles for guilt in self.malformed.pop(cycle, ())]
-        found += self.state.guilts
-        if not found:
-            return
-        first = min(found, key=_order)
-        raise machine_fault(
-            self.program,
-            self.state.queues,
-            cycle=first.cycle,
-            queue=first.queue,
-            index=first.row,
-            kind=first.kind,
-            why=first.why,
-        )
-
-
-def _order(guilt: Guilt) -> tuple[int, int, bool, int, int]:
-    """Which of several faults is reported."""
-    return guilt.cycle, guilt.queue, guilt.from_data, fault_rank(guilt.kind), guilt.row
-
-
-def _spans(program: Program) -> list[tuple[int, int]]:
-    """First and last cycle in which each instruction is issued."""
-    rows = program.instructions
-    first = rows["time"].astype(np.int64)
-    last = first + (rows["count"].astype(np.int64) - 1) * rows["gap"]
-    return list(zip(first.tolist(), last.tolist(), strict=True))
-
-
-def _clash(one: Claim, other: Claim) -> bool:
-    same_bank = one.bank is None or other.bank is None or one.bank == other.bank
-    return one.writes == other.writes or same_bank
-
-
-def _sound_issues(program: Program, violations: Sequence[Violation]) -> Issues:
-    """All issues but those that make no sense: an instruction ends before its first bad operand."""
-    issues = expand(program)
-    keep = np.ones(len(issues), np.bool_)
-    for violation in violations:
-        if violation.kind == "bad operand":
-            keep &= (issues.index != violation.index) | (issues.time < violation.cycle)
-    return Issues(**{name: getattr(issues, name)[keep] for name in _COLUMNS})
-
-
-def _by_time(issues: Issues) -> Iterator[Issue]:
-    """Issues of cycle 0 and later, by cycle, then queue."""
-    order = np.lexsort((issues.queue, issues.time))
-    order = order[issues.time[order] >= 0]
-    columns = (getattr(issues, name)[order].tolist() for name in _COLUMNS)
-    return map(Issue._make, zip(*columns, strict=True))
-
-
-def _buffers(program: Program, chip: Chip) -> dict[int, QueueBuffer]:
-    """A buffer for every queue that has text, filled with its first words."""
-    words: defaultdict[int, int] = defaultdict(int)
-    free_at: defaultdict[int, int] = defaultdict(int)
-    columns = ("queue", "time", "count", "gap")
-    for queue, time, count, gap in program.instructions[list(columns)].tolist():
-        words[queue] += nop_words(time - free_at[queue], chip.icu.nop_max_cycles) + 1 + (count > 1)
-        free_at[queue] = time + (count - 1) * gap + 1
-    return {queue: QueueBuffer(chip, n) for queue, n in words.items()}
+def require_delays(chip: Chip) -> None:
+    """Raise UsageError for a chip on which something takes no time that must."""
+    for name in _AT_LEAST_ONE:
+        group, fact = name.split(".")
+        if getattr(getattr(chip, group), fact) < 1:
+            raise UsageError(f"chip {chip.id}: {name} must be at least 1 to run a program")

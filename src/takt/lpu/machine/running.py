@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from takt.chips import Chip
 from takt.lpu.isa.program import Program, Queue, queues
 from takt.lpu.isa.table import BY_OP, ROWS, Unit
+from takt.lpu.machine.links import Links
 from takt.lpu.machine.planes import Plane
 from takt.lpu.machine.state import Memory
 from takt.lpu.machine.streams import StreamFile, Vector
@@ -43,6 +44,7 @@ COUNTED = (
     "vxm_lane_ops",
     "sxm_bytes",
     "weight_bytes",
+    "link_bytes",
 )
 
 
@@ -91,9 +93,7 @@ class Guilt(NamedTuple):
 class State:
     """One machine during one run: everything that outlives a cycle, and the open business of the present one."""
 
-    def __init__(
-        self, chip: Chip, memory: Memory, program: Program, links: dict[int, list[bytes]]
-    ) -> None:
+    def __init__(self, chip: Chip, memory: Memory, program: Program, links: Links) -> None:
         self.chip = chip
         self.timing = Timing(chip)
         self.queues: tuple[Queue, ...] = queues(chip)
@@ -126,6 +126,7 @@ class State:
         self.taken: set[tuple[int, int, int]] = set()
         self.claims: list[Claim] = []
         self.plane_claims: list[tuple[Issue, int, int]] = []
+        self.sending: list[Issue] = []
         self.receiving: list[Issue] = []
         self.commits: list[tuple[Issue, Callable[[], None]]] = []
 

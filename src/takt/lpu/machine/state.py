@@ -5,7 +5,8 @@ Both engines use these; they know nothing of timing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,17 @@ class Activity:
     sxm_bytes: int
     stream_byte_hops: int  # bytes × hops actually travelled until taken or off the edge
     weight_bytes: int  # bytes written into MXM weight buffers
+    link_bytes: int = 0  # bytes sent over links to other chips
+
+
+def total_activity(parts: Iterable[tuple[Activity, int]]) -> Activity:
+    """The sum of activities, each as many times as given with it."""
+    names = [field.name for field in fields(Activity)]
+    sums = dict.fromkeys(names, 0)
+    for activity, times in parts:
+        for name in names:
+            sums[name] += times * int(getattr(activity, name))
+    return Activity(**sums)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

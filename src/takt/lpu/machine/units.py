@@ -6,7 +6,7 @@ they want changed. When the cycle is over, and whether their claims agree, is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from takt.lpu.isa.table import ADD, ALU, BY_OP, EMIT, IMM, KEEP, ROWS, STREAM, WRAP, Row, Type, Unit
 from takt.lpu.machine import semantics
+from takt.lpu.machine.faults import LINK_LAWS
 from takt.lpu.machine.running import Bytes, Claim, Issue, Raw, State
 
 # MEM
@@ -227,8 +228,11 @@ def _rotate(state: State, issue: Issue) -> None:
 
 
 def _send(state: State, issue: Issue) -> None:
-    vector = state.sample(issue, issue.a, 1)[0]
-    state.commit(issue, lambda: state.links.setdefault(issue.b, []).append(vector.tobytes()))
+    vector = state.sample(issue, issue.a, 1)[0].tobytes()
+    state.sending.append(issue)
+    where = (issue.queue, issue.row, issue.b, state.time)
+    state.commit(issue, lambda: state.links.send(*where, vector))
+    state.add("link_bytes", len(vector))
     state.effect(1)
 
 
@@ -237,16 +241,28 @@ def _receive(state: State, issue: Issue) -> None:
 
 
 def settle_links(state: State) -> None:
-    """Hand the oldest vectors of the links to this cycle's receivers, lower queues first."""
+    """Judge this cycle's senders, and hand the oldest vectors of the links to its receivers, lower queues first."""
+    for link in {issue.b for issue in state.sending}:
+        senders = [issue for issue in state.sending if issue.b == link]
+        if not state.links.leads(link, sends=True):
+            _blame_link(state, senders, "link missing")
+        if not state.links.occupy(link, state.time) or len(senders) > 1:
+            _blame_link(state, senders, "link busy")
     for issue in sorted(state.receiving):
-        waiting = state.links.get(issue.b)
-        if waiting:
-            vector = np.frombuffer(waiting.pop(0), np.uint8)
-            state.drive(issue, issue.a, vector[np.newaxis])
+        if not state.links.leads(issue.b, sends=False):
+            _blame_link(state, [issue], "link missing")
+        elif (vector := state.links.receive(issue.b)) is None:
+            _blame_link(state, [issue], "link empty")
         else:
-            why = f"nothing has arrived on link {issue.b}"
-            state.blame(issue, "link empty", why, from_data=True)
+            state.drive(issue, issue.a, np.frombuffer(vector, np.uint8)[np.newaxis])
+    state.sending.clear()
     state.receiving.clear()
+
+
+def _blame_link(state: State, issues: Sequence[Issue], kind: str) -> None:
+    for issue in issues:
+        # A chip alone cannot be told beforehand what its links hold.
+        state.blame(issue, kind, LINK_LAWS[kind], from_data=kind == "link empty")
 
 
 def _deskew(state: State, issue: Issue) -> None:
