@@ -2,13 +2,21 @@
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from takt.models import Model, load_model, reference_encoding, reference_logits
+from takt.models import (
+    SHAPES,
+    Model,
+    load_model,
+    reference_encoding,
+    reference_logits,
+    rope_frequencies,
+)
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -52,6 +60,47 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+MIXTRAL = LLAMA | {"num_local_experts": 5, "num_experts_per_tok": 2}
+QWEN3_MOE = LLAMA | {
+    "head_dim": 16,
+    "num_experts": 6,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 40,
+}
+GPT_OSS = LLAMA | {
+    "head_dim": 16,
+    "num_local_experts": 5,
+    "num_experts_per_tok": 2,
+    "sliding_window": 6,
+    "rope_parameters": YARN | {"truncate": False},
+}
+DEEPSEEK = LLAMA | {
+    "num_key_value_heads": 4,
+    "n_routed_experts": 8,
+    "n_group": 4,
+    "topk_group": 2,
+    "num_experts_per_tok": 3,
+    "n_shared_experts": 2,
+    "moe_intermediate_size": 24,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 24,
+    "kv_lora_rank": 20,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 12,
+}
+DEEPSEEK_YARN = YARN | {"mscale": 1.0, "mscale_all_dim": 1.0, "beta_fast": 4.0, "beta_slow": 1.0}
+GEMMA = LLAMA | {"head_dim": 24, "query_pre_attn_scalar": 20, "sliding_window": 6}
+GEMMA3_ROPE = {
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5e4},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+}
 DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", LLAMA),
     "llama-tied": ("Llama", LLAMA | {"tie_word_embeddings": True}),
@@ -73,8 +122,31 @@ DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", GPT2),
     "gpt2-gelu": ("GPT2", GPT2 | {"activation_function": "gelu"}),
     "gpt-neo": ("GPTNeo", NEO),
+    "llama-yarn": ("Llama", LLAMA | {"rope_parameters": YARN}),
+    "mixtral": ("Mixtral", MIXTRAL),
+    "qwen3-moe": ("Qwen3Moe", QWEN3_MOE | {"norm_topk_prob": True}),
+    "qwen3-moe-unnormed": ("Qwen3Moe", QWEN3_MOE),
+    "qwen3-moe-every-second": ("Qwen3Moe", QWEN3_MOE | {"decoder_sparse_step": 2}),
+    "qwen3-moe-dense-first": ("Qwen3Moe", QWEN3_MOE | {"mlp_only_layers": [0]}),
+    "gpt-oss": ("GptOss", GPT_OSS),
+    "deepseek-v3": ("DeepseekV3", DEEPSEEK),
+    "deepseek-v3-yarn": ("DeepseekV3", DEEPSEEK | {"rope_parameters": DEEPSEEK_YARN}),
+    "deepseek-v3-one-group": (
+        "DeepseekV3",
+        DEEPSEEK | {"n_group": 1, "topk_group": 1, "norm_topk_prob": False},
+    ),
+    "deepseek-v3-wide-queries": ("DeepseekV3", DEEPSEEK | {"q_lora_rank": None}),
+    "gemma2": ("Gemma2", GEMMA),
+    "gemma2-caps": (
+        "Gemma2",
+        GEMMA | {"attn_logit_softcapping": 0.5, "final_logit_softcapping": 2.0},
+    ),
+    "gemma3": (
+        "Gemma3Text",
+        GEMMA | {"num_hidden_layers": 7, "rope_parameters": GEMMA3_ROPE},
+    ),
 }
-HEADS = {"GPT2": "GPT2LMHeadModel"}
+HEADS = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
 
 
 def build(kind: str, options: dict[str, Any], head: str = "ForCausalLM") -> Any:
@@ -85,8 +157,12 @@ def build(kind: str, options: dict[str, Any], head: str = "ForCausalLM") -> Any:
     model = getattr(transformers, HEADS.get(kind, kind + head))(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            centre = 1.0 if "norm" in name.lower() or ".ln_" in name else 0.0
+            is_norm = "norm" in name.lower() or ".ln_" in name
+            centre = 1.0 if is_norm and not kind.startswith("Gemma") else 0.0
             parameter.normal_(centre if name.endswith("weight") else 0.0, 0.15)
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.normal_(0.0, 0.3)
     return model
 
 
@@ -112,6 +188,33 @@ def test_decoder_gives_the_logits_of_transformers(case: str, tmp_path: Path) -> 
     with load_model(tmp_path) as ours:
         assert relative_error(reference_logits(ours, ids), expected) < TOLERANCE
         assert relative_error(reference_logits(ours, ids, dtype=np.float64), expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-120b", "deepseek-v3", "kimi-k2", "llama-3.1-8b"])
+@pytest.mark.parametrize("truncate", [True, False])
+def test_published_rotary_frequencies_are_those_of_transformers(name: str, truncate: bool) -> None:
+    shape = SHAPES[name]
+    assert shape.rope_scaling is not None
+    scaling = replace(shape.rope_scaling, truncate=truncate)
+    config = transformers.LlamaConfig(
+        head_dim=shape.rope_dim,
+        max_position_embeddings=shape.max_context,
+        rope_parameters={
+            "rope_type": scaling.kind,
+            "rope_theta": shape.rope_theta,
+            "factor": scaling.factor,
+            "original_max_position_embeddings": scaling.original_context,
+            "low_freq_factor": scaling.low_freq_factor,
+            "high_freq_factor": scaling.high_freq_factor,
+            "beta_fast": scaling.beta_fast,
+            "beta_slow": scaling.beta_slow,
+            "truncate": truncate,
+        },
+    )
+    compute = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS[scaling.kind]
+    expected = compute(config, device="cpu")[0].double().numpy()
+    found = rope_frequencies(replace(shape, rope_scaling=scaling))
+    assert np.allclose(found, expected, rtol=1e-5)
 
 
 def test_bert_gives_the_hidden_states_of_transformers(tmp_path: Path) -> None:

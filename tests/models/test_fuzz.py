@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import models, processors
 
+import takt.models
 from takt.errors import TaktError
-from takt.models import ModelShape, load_model
+from takt.models import ModelShape, load_model, rope_frequencies, shape_of
 from takt.models.gguf import GgufFile
 from takt.models.safetensors_file import open_safetensors
 from takt.models.tokenizer import load_tokenizer_json
@@ -204,6 +205,17 @@ FAMILY_KEYS = {
     "qwen3": ("layer_types", "head_dim"),
     "gpt2": ("n_embd", "n_layer", "n_head", "n_inner", "n_positions"),
     "gpt_neo": ("num_layers", "num_heads", "attention_types", "attention_layers", "window_size"),
+    "mixtral": ("num_local_experts", "num_experts_per_tok", "rope_scaling"),
+    "qwen3_moe": ("num_experts", "mlp_only_layers", "decoder_sparse_step", "norm_topk_prob"),
+    "gpt_oss": ("num_local_experts", "layer_types", "swiglu_limit", "rope_parameters"),
+    "deepseek_v3": (
+        *("q_lora_rank", "kv_lora_rank", "qk_rope_head_dim", "v_head_dim", "n_group", "topk_group"),
+        *("n_routed_experts", "n_shared_experts", "first_k_dense_replace", "rope_scaling"),
+    ),
+    "gemma2": ("query_pre_attn_scalar", "layer_types", "attn_logit_softcapping"),
+    "gemma3_text": ("sliding_window_pattern", "rope_parameters", "rope_local_base_freq"),
+    "llama4": ("text_config",),
+    "llama4_text": ("no_rope_layer_interval", "interleave_moe_layer_step", "num_local_experts"),
     "bert": ("type_vocab_size", "layer_norm_eps", "position_embedding_type"),
 }
 
@@ -219,7 +231,50 @@ def test_configs_with_any_values(
     changes = data.draw(st.dictionaries(keys, JSON, max_size=4))
     changed = config | {"model_type": family} | changes
     (folder / "config.json").write_text(json.dumps(changed))
+    survives(lambda: shape_of(folder))
     survives(lambda: read_all(folder))
+
+
+YARN = st.fixed_dictionaries(
+    {"rope_type": st.just("yarn")},
+    optional={
+        key: st.one_of(NUMBERS, st.floats())
+        for key in (
+            *("factor", "beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim"),
+            *("original_max_position_embeddings", "rope_theta"),
+        )
+    },
+)
+
+
+@fuzz
+@given(rope=YARN, family=st.sampled_from(["llama", "deepseek_v3", "gpt_oss"]), context=NUMBERS)
+def test_yarn_of_any_numbers(
+    rope: dict[str, Any], family: str, context: int, hf_llama: tuple[Path, dict[str, Any], Any]
+) -> None:
+    folder, config, _ = hf_llama
+    changes = {"model_type": family, "rope_scaling": rope, "max_position_embeddings": context}
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    survives(lambda: rope_frequencies(shape_of(folder)))
+
+
+@pytest.mark.parametrize("family", ["deepseek_v3", "gpt_oss", "gemma2"])
+def test_many_layers_without_their_tensors_are_refused_in_little_memory(
+    family: str, hf_llama: tuple[Path, dict[str, Any], Any]
+) -> None:
+    folder, config, _ = hf_llama
+    changes = {"model_type": family, "num_hidden_layers": 1024, "n_routed_experts": 16384}
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    survives(lambda: read_all(folder))
+
+
+@fuzz
+@given(data=st.data())
+def test_damaged_shape_files(data: st.DataObject, tmp_path: Path) -> None:
+    folder = Path(takt.models.__file__).parent / "shapes"
+    name = data.draw(st.sampled_from(["deepseek-v3", "gpt-oss-20b", "minilm", "gemma-3-27b"]))
+    (tmp_path / "mine.toml").write_bytes(data.draw(damage((folder / f"{name}.toml").read_bytes())))
+    survives(lambda: shape_of(tmp_path / "mine.toml"))
 
 
 @fuzz

@@ -147,6 +147,14 @@ def test_blocks_decode_as_the_gguf_package_decodes_them(
     assert np.array_equal(GgufFile(path).tensors["w"].read(), expected)
 
 
+def test_a_tensor_without_numbers_is_refused(saved: Any, gguf_bytes: Writer) -> None:
+    path = saved(
+        gguf_bytes({"general.architecture": "llama"}, {"w": np.zeros((0, 32), np.float32)})
+    )
+    with pytest.raises(DataError, match="dimensions of at least 1"):
+        GgufFile(path)
+
+
 def test_q4_0_block_of_known_bytes() -> None:
     from takt.models.gguf import FORMATS
 

@@ -14,8 +14,6 @@ from takt.models import (
     SHAPES,
     Model,
     ModelShape,
-    RopeScaling,
-    TensorRef,
     load_model,
     random_model,
     reference_encoding,
@@ -24,6 +22,8 @@ from takt.models import (
     tensor_shapes,
 )
 from takt.models.hub import is_hub_id
+from takt.models.model import TensorRef
+from takt.models.parts import RopeScaling
 
 Directory = tuple[Path, dict[str, Any], dict[str, np.ndarray]]
 Shapes = Callable[..., ModelShape]
@@ -214,7 +214,7 @@ def test_a_file_in_a_directory_names_the_directory(hf_llama: Directory) -> None:
         ({"model_type": "lama"}, UnsupportedError, "lama"),
         ({"quantization_config": {"bits": 4}}, UnsupportedError, "quantised"),
         ({"hidden_act": "mish"}, UnsupportedError, "mish"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, UnsupportedError, "yarn"),
+        ({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}, UnsupportedError, "longrope"),
         ({"hidden_size": 128, "head_dim": 16}, DataErrors, "embed.weight"),
         ({"num_hidden_layers": 3}, DataErrors, "layers.2.attn.q.weight"),
         ({"num_hidden_layers": 10**9}, DataError, "num_hidden_layers"),
@@ -267,6 +267,7 @@ def test_overlapping_tensors_are_refused(
         ({"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}, "12 bytes for the shape"),
         ({"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}, "within 8 bytes"),
         ({"dtype": "F32", "shape": [-2, -1], "data_offsets": [0, 8]}, "at least 0"),
+        ({"dtype": "F32", "shape": [0, 1 << 62], "data_offsets": [0, 0]}, "numbers"),
         ({"dtype": "F3", "shape": [2], "data_offsets": [0, 8]}, "dtype"),
         ({"dtype": "F32", "shape": [2]}, "data_offsets"),
         ({"dtype": "F32", "shape": [2], "data_offsets": [0, 8], "code": "x"}, "code"),

@@ -5,19 +5,20 @@
 """
 
 from .catalogue import SHAPES, random_model
-from .load import load_model
-from .model import Model, TensorRef
-from .reference import Encoding, reference_encoding, reference_logits, rope_frequencies
-from .shape import ModelShape, RopeScaling, tensor_shapes
+from .load import load_model, shape_of
+from .model import Model
+from .parts import Experts, Latent
+from .reference import reference_encoding, reference_logits
+from .rope import rope_frequencies
+from .shape import ModelShape, tensor_shapes
 from .tokenizer import TextStream, Tokenizer
 
 __all__ = [
     "SHAPES",
-    "Encoding",
+    "Experts",
+    "Latent",
     "Model",
     "ModelShape",
-    "RopeScaling",
-    "TensorRef",
     "TextStream",
     "Tokenizer",
     "load_model",
@@ -25,5 +26,6 @@ __all__ = [
     "reference_encoding",
     "reference_logits",
     "rope_frequencies",
+    "shape_of",
     "tensor_shapes",
 ]

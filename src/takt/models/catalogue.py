@@ -1,157 +1,72 @@
-"""Ready shapes, models of random weights, and the short names of published checkpoints.
+"""Ready shapes, one TOML file each in the folder `shapes` beside this module, and models of random weights.
 
-The shapes are the published ones; the weights of `random_model` mean nothing and serve tests and timing.
-Knows no files: `HUB_NAMES` maps a short name to a hub id, and `load` does the rest.
+The shapes are the published ones, each file with its source; the weights of `random_model` mean nothing and serve
+tests and timing. Files are read when asked for. Does not know the format of the files (`shape_file`).
 """
 
 import math
 import zlib
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
+from takt.errors import ModelError, did_you_mean
+
 from .model import Model, Tensor, TensorRef
-from .shape import UNGATED_PARTS, ModelShape, tensor_shapes
+from .shape import ModelShape, tensor_shapes
+from .shape_file import ShapeEntry, read_shape_file
 from .tokenizer import Tokenizer
 
-HUB_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "bert-base": "google-bert/bert-base-uncased",
-        "gpt2": "openai-community/gpt2",
-        "minilm": "sentence-transformers/all-MiniLM-L6-v2",
-        "qwen2.5-0.5b": "Qwen/Qwen2.5-0.5B",
-        "qwen3-0.6b": "Qwen/Qwen3-0.6B",
-        "smollm-135m": "HuggingFaceTB/SmolLM-135M",
-        "smollm2-135m": "HuggingFaceTB/SmolLM2-135M",
-    }
-)
+_FOLDER = Path(__file__).parent / "shapes"
 
 
-def _llama(
-    name: str,
-    *,
-    n_layers: int,
-    dim: int,
-    n_heads: int,
-    n_kv_heads: int,
-    hidden_dim: int,
-    vocab_size: int,
-    max_context: int,
-) -> ModelShape:
-    """A Llama with tied embeddings, which all the small ones have."""
-    head_dim = dim // n_heads
-    return ModelShape(
-        name=name,
-        family="decoder",
-        architecture="llama",
-        n_layers=n_layers,
-        dim=dim,
-        n_heads=n_heads,
-        n_kv_heads=n_kv_heads,
-        head_dim=head_dim,
-        hidden_dim=hidden_dim,
-        vocab_size=vocab_size,
-        max_context=max_context,
-        norm="rms",
-        norm_eps=1e-5,
-        activation="silu",
-        gated=True,
-        position="rope",
-        attention_scale=1.0 / math.sqrt(head_dim),
-        windows=(None,) * n_layers,
-        tied_embeddings=True,
-        bos_id=1,
-        eos_ids=(2,),
-    )
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
 
-_GPT2 = ModelShape(
-    name="gpt2",
-    family="decoder",
-    architecture="gpt2",
-    n_layers=12,
-    dim=768,
-    n_heads=12,
-    n_kv_heads=12,
-    head_dim=64,
-    hidden_dim=3072,
-    vocab_size=50257,
-    max_context=1024,
-    norm="layer",
-    norm_eps=1e-5,
-    activation="gelu_tanh",
-    gated=False,
-    position="learned",
-    attention_scale=0.125,
-    windows=(None,) * 12,
-    tied_embeddings=True,
-    biases=UNGATED_PARTS,
-    bos_id=50256,
-    eos_ids=(50256,),
-)
+@cache
+def shape_entry(name: str) -> ShapeEntry:
+    """The catalogue entry of that name, read once. ModelError with a near miss where there is none."""
+    if name not in _names():
+        hint = did_you_mean(name, _names()) or f"there are {', '.join(_names())}"
+        raise ModelError(f"there is no ready shape {name!r}", hint=hint)
+    return read_shape_file(_FOLDER / f"{name}.toml", lambda base: _base(name, base))
 
-_BERT_BASE = ModelShape(
-    name="bert-base",
-    family="encoder",
-    architecture="bert",
-    n_layers=12,
-    dim=768,
-    n_heads=12,
-    n_kv_heads=12,
-    head_dim=64,
-    hidden_dim=3072,
-    vocab_size=30522,
-    max_context=512,
-    norm="layer",
-    norm_eps=1e-12,
-    norm_place="post",
-    activation="gelu",
-    gated=False,
-    position="learned",
-    attention_scale=0.125,
-    windows=(None,) * 12,
-    biases=UNGATED_PARTS,
-    embedding_norm=True,
-    n_token_types=2,
-)
 
-_LLAMAS = (
-    _llama(
-        "stories260k",
-        n_layers=5,
-        dim=64,
-        n_heads=8,
-        n_kv_heads=4,
-        hidden_dim=172,
-        vocab_size=512,
-        max_context=512,
-    ),
-    _llama(
-        "stories15m",
-        n_layers=6,
-        dim=288,
-        n_heads=6,
-        n_kv_heads=6,
-        hidden_dim=768,
-        vocab_size=32000,
-        max_context=256,
-    ),
-    _llama(
-        "smollm-135m",
-        n_layers=30,
-        dim=576,
-        n_heads=9,
-        n_kv_heads=3,
-        hidden_dim=1536,
-        vocab_size=49152,
-        max_context=2048,
-    ),
-)
+def read_user_shape(path: Path) -> ShapeEntry:
+    """The entry of a file outside the catalogue; its base, if any, is a catalogue entry."""
+    return read_shape_file(path, lambda base: _base("", base))
 
-SHAPES: Mapping[str, ModelShape] = MappingProxyType(
-    {shape.name: shape for shape in (*_LLAMAS, _GPT2, _BERT_BASE)}
-)
+
+def _base(name: str, base: str) -> ModelShape | None:
+    # One step only: a base with a base of its own would let a circle of files recurse.
+    if base == name or base not in _names():
+        return None
+    return read_shape_file(_FOLDER / f"{base}.toml", lambda _: None).shape
+
+
+class _Shapes(Mapping[str, ModelShape]):
+    """All catalogue entries' shapes by name, read when asked for."""
+
+    def __getitem__(self, name: str) -> ModelShape:
+        if name not in _names():
+            raise KeyError(name)
+        return shape_entry(name).shape
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_names())
+
+    def __len__(self) -> int:
+        return len(_names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in _names()
+
+
+SHAPES: Mapping[str, ModelShape] = _Shapes()
 
 
 def random_model(shape: ModelShape, seed: int = 0, *, tokenizer: Tokenizer | None = None) -> Model:
@@ -181,4 +96,4 @@ def _random_ref(name: str, dims: tuple[int, ...], seed: int) -> TensorRef:
 def _spread(name: str, dims: tuple[int, ...]) -> float:
     if name in ("embed.weight", "position.weight", "token_type.weight", "head.weight"):
         return 0.02
-    return 0.02 if len(dims) == 1 else 1.0 / math.sqrt(dims[-1])
+    return 0.02 if len(dims) == 1 or name.endswith("bias") else 1.0 / math.sqrt(dims[-1])

@@ -261,6 +261,8 @@ class GgufFile:
         tensors = {}
         for name, dims, number, offset in descriptions:
             block_format = self._format(name, number)
+            if 0 in dims:  # nothing would bound the other dimensions
+                raise self._bad(name, "dimensions of at least 1", str(list(dims)))
             if dims and dims[-1] % block_format.block:
                 raise self._bad(name, f"rows of whole {block_format.name} blocks", str(list(dims)))
             size = math.prod(dims) // block_format.block * block_format.size_bytes

@@ -14,7 +14,8 @@ from takt.errors import DataError, ModelError, UnsupportedError, did_you_mean
 from .gguf import GgufFile, GgufTensor
 from .gguf_tokenizer import read_tokenizer
 from .model import Model, Tensor, TensorRef
-from .shape import LIMITS, LINEAR_PARTS, UNGATED_PARTS, ModelShape, RopeScaling, tensor_shapes
+from .parts import RopeScaling
+from .shape import LIMITS, LINEAR_PARTS, UNGATED_PARTS, ModelShape, tensor_shapes
 from .tokenizer import TokenizerReader
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gpt2")

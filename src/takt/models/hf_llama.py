@@ -1,30 +1,22 @@
-"""`config.json` of the Llama line: Llama, Mistral, Qwen2, Qwen3.
+"""`config.json` of the dense Llama line: Llama, Mistral, Qwen2, Qwen3.
 
 One struct with the defaults of `transformers` (a config leaves out what equals its default), one subclass for
 each way to differ. What Takt does not compute raises UnsupportedError, never a silent approximation.
 """
 
 import math
-
-import msgspec
-
-from takt.errors import UnsupportedError
+from collections.abc import Sequence
 
 from .hf_common import TokenIds, activation, bounded
-from .shape import LIMITS, ModelShape, RopeScaling
+from .hf_rope import RopeConfig
+from .shape import LIMITS, ModelShape
 
 _QKV = ("attn.q", "attn.k", "attn.v")
 
 
-class _Rope(msgspec.Struct, frozen=True):
-    rope_type: str | None = None
-    type: str | None = None  # the older name of rope_type
-    rope_theta: float | None = None
-    factor: float = 1.0
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_max_position_embeddings: int = 8192
-    partial_rotary_factor: float = 1.0
+def typed_windows(layer_types: Sequence[str], window: int | None) -> tuple[int | None, ...]:
+    """`window` for the layers that attend to a sliding window, None for the others."""
+    return tuple(window if kind == "sliding_attention" else None for kind in layer_types)
 
 
 class LlamaConfig(TokenIds, frozen=True, kw_only=True):
@@ -42,8 +34,8 @@ class LlamaConfig(TokenIds, frozen=True, kw_only=True):
     hidden_act: str = "silu"
     tie_word_embeddings: bool = False
     rope_theta: float = 10000.0
-    rope_scaling: _Rope | None = None
-    rope_parameters: _Rope | None = None
+    rope_scaling: RopeConfig | None = None
+    rope_parameters: RopeConfig | None = None
     attention_bias: bool = False
     mlp_bias: bool = False
 
@@ -53,7 +45,7 @@ class LlamaConfig(TokenIds, frozen=True, kw_only=True):
         n_heads = bounded("num_attention_heads", self.num_attention_heads, LIMITS["n_heads"])
         head_dim = self.head_dim if self.head_dim is not None else self.hidden_size // n_heads
         head_dim = bounded("head_dim", head_dim, LIMITS["head_dim"])
-        theta, scaling = self._rope()
+        rope = self._rope()
         return ModelShape(
             name=name,
             family="decoder",
@@ -71,10 +63,10 @@ class LlamaConfig(TokenIds, frozen=True, kw_only=True):
             activation=activation(self.hidden_act),
             gated=True,
             position="rope",
-            attention_scale=1.0 / math.sqrt(head_dim),
+            attention_scale=self._attention_scale(head_dim),
             windows=self._windows(n_layers),
-            rope_theta=theta,
-            rope_scaling=scaling,
+            rope_theta=self.rope_theta if rope.rope_theta is None else rope.rope_theta,
+            rope_scaling=rope.scaling(self.max_position_embeddings),
             tied_embeddings=self.tie_word_embeddings,
             biases=self._biases(),
             qk_norm=self._qk_norm(),
@@ -92,27 +84,13 @@ class LlamaConfig(TokenIds, frozen=True, kw_only=True):
     def _qk_norm(self) -> bool:
         return False
 
-    def _rope(self) -> tuple[float, RopeScaling | None]:
-        rope = self.rope_parameters or self.rope_scaling or _Rope()
-        theta = rope.rope_theta if rope.rope_theta is not None else self.rope_theta
-        if rope.partial_rotary_factor != 1.0:
-            raise UnsupportedError("rotary positions on part of a head are not supported")
-        kind = rope.rope_type or rope.type or "default"
-        if kind == "default":
-            return theta, None
-        if kind == "linear":
-            return theta, RopeScaling(kind="linear", factor=rope.factor)
-        if kind == "llama3":
-            return theta, RopeScaling(
-                kind="llama3",
-                factor=rope.factor,
-                low_freq_factor=rope.low_freq_factor,
-                high_freq_factor=rope.high_freq_factor,
-                original_context=rope.original_max_position_embeddings,
-            )
-        raise UnsupportedError(
-            f"rope scaling {kind!r} is not supported", hint="supported: default, linear, llama3"
-        )
+    def _rope(self) -> RopeConfig:
+        return self.rope_parameters or self.rope_scaling or RopeConfig()
+
+    def _attention_scale(self, head_dim: int) -> float:
+        # Yarn's factor on cos and sin is on queries and on keys: scores grow by its square.
+        gain = self._rope().gain(self.max_position_embeddings)
+        return gain * gain / math.sqrt(head_dim)
 
 
 class MistralConfig(LlamaConfig, frozen=True, kw_only=True):
@@ -145,9 +123,7 @@ class Qwen2Config(LlamaConfig, frozen=True, kw_only=True):
     def _windows(self, n_layers: int) -> tuple[int | None, ...]:
         window = self.sliding_window if self.use_sliding_window else None
         if self.layer_types is not None:
-            return tuple(
-                window if kind == "sliding_attention" else None for kind in self.layer_types
-            )
+            return typed_windows(self.layer_types, window)
         return tuple(
             window if layer >= self.max_window_layers else None for layer in range(n_layers)
         )

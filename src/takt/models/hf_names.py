@@ -4,7 +4,7 @@ Tables only: canonical part names (those of `shape`) on the left, the checkpoint
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 
@@ -12,8 +12,12 @@ from types import MappingProxyType
 class TensorNames:
     """Where a family keeps its tensors. `layer` and `top` map our names to its; `prefixes` come first.
 
-    The longest prefix that fits the file's names holds; the head has none. With `conv1d`, weights are stored
-    [in, out] and q, k, v side by side under one name.
+    The longest prefix that fits the file's names holds; the head has none. A key of `layer` with `.weight` or
+    `.bias` at its end stands for the whole name.
+
+    - `conv1d`: weights are stored [in, out], and q, k, v side by side under one name.
+    - `interleaved_experts`: all experts in one tensor [n_experts, in, out], gate and up taking turns.
+    - `norms_from_one`: norms multiply by 1 + weight.
     """
 
     prefixes: tuple[str, ...]
@@ -21,6 +25,8 @@ class TensorNames:
     top: Mapping[str, str]
     layer: Mapping[str, str]
     conv1d: bool = False
+    interleaved_experts: bool = False
+    norms_from_one: bool = False
 
 
 LLAMA_NAMES = TensorNames(
@@ -42,6 +48,79 @@ LLAMA_NAMES = TensorNames(
             "ffn.down": "mlp.down_proj",
         }
     ),
+)
+
+
+def _like_llama(
+    layer: Mapping[str, str], *, interleaved_experts: bool = False, norms_from_one: bool = False
+) -> TensorNames:
+    """The names of Llama but for these."""
+    return replace(
+        LLAMA_NAMES,
+        layer=MappingProxyType({**LLAMA_NAMES.layer, **layer}),
+        interleaved_experts=interleaved_experts,
+        norms_from_one=norms_from_one,
+    )
+
+
+MIXTRAL_NAMES = _like_llama(
+    {
+        "ffn.router": "block_sparse_moe.gate",
+        "ffn.experts": "block_sparse_moe.experts",
+        "ffn.experts.gate": "w1",
+        "ffn.experts.up": "w3",
+        "ffn.experts.down": "w2",
+    }
+)
+
+QWEN_MOE_NAMES = _like_llama(
+    {
+        "ffn.router": "mlp.gate",
+        "ffn.experts": "mlp.experts",
+        "ffn.experts.gate": "gate_proj",
+        "ffn.experts.up": "up_proj",
+        "ffn.experts.down": "down_proj",
+    }
+)
+
+DEEPSEEK_NAMES = replace(
+    QWEN_MOE_NAMES,
+    layer=MappingProxyType(
+        {
+            **QWEN_MOE_NAMES.layer,
+            "attn.q_down": "self_attn.q_a_proj",
+            "attn.q_down_norm": "self_attn.q_a_layernorm",
+            "attn.q_up": "self_attn.q_b_proj",
+            "attn.kv_down_and_rope": "self_attn.kv_a_proj_with_mqa",
+            "attn.kv_down_norm": "self_attn.kv_a_layernorm",
+            "attn.kv_up": "self_attn.kv_b_proj",
+            "ffn.router.selection.bias": "mlp.gate.e_score_correction_bias",
+            "ffn.shared.gate": "mlp.shared_experts.gate_proj",
+            "ffn.shared.up": "mlp.shared_experts.up_proj",
+            "ffn.shared.down": "mlp.shared_experts.down_proj",
+        }
+    ),
+)
+
+GPT_OSS_NAMES = _like_llama(
+    {
+        "attn.sinks.weight": "self_attn.sinks",
+        "ffn.router": "mlp.router",
+        "ffn.experts": "mlp.experts",
+        "ffn.experts.gate": "gate_up_proj",
+        "ffn.experts.up": "gate_up_proj",
+        "ffn.experts.down": "down_proj",
+    },
+    interleaved_experts=True,
+)
+
+GEMMA_NAMES = _like_llama(
+    {
+        "attn.post_norm": "post_attention_layernorm",
+        "ffn.norm": "pre_feedforward_layernorm",
+        "ffn.post_norm": "post_feedforward_layernorm",
+    },
+    norms_from_one=True,
 )
 
 _GPT_TOP = MappingProxyType({"embed": "wte", "position": "wpe", "final.norm": "ln_f"})

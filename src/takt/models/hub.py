@@ -5,18 +5,17 @@ what is in the files.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from takt.errors import ModelError
 
+CONFIG_FILES = ("config.json", "generation_config.json", "modules.json", "1_Pooling/config.json")
 WANTED = (
-    "config.json",
-    "generation_config.json",
+    *CONFIG_FILES,
     "model*.safetensors",  # not "*": some repositories keep a second copy under another name
     "model.safetensors.index.json",
     "tokenizer.json",
-    "modules.json",
-    "1_Pooling/config.json",
 )
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
@@ -26,13 +25,13 @@ def is_hub_id(text: str) -> bool:
     return _HUB_ID.fullmatch(text) is not None and ".." not in text and "--" not in text
 
 
-def fetch(hub_id: str) -> Path:
+def fetch(hub_id: str, wanted: Sequence[str] = WANTED) -> Path:
     """The local directory of a hub checkpoint, downloaded unless cached. ModelError says why not."""
     # Imported when used: this library takes longer to import than a local model takes to load.
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(WANTED)))
+        return Path(snapshot_download(hub_id, allow_patterns=list(wanted)))
     except Exception as error:  # the hub's, the HTTP library's, the system's: all mean "not got"
         raise ModelError(
             f"cannot get {hub_id} from the Hugging Face hub: {_first_line(error)}",

@@ -1,47 +1,80 @@
 """Hugging Face directories: `config.json`, safetensors, `tokenizer.json` become a `Model`.
 
-Holds the table of families. Checks that every tensor the
-shape calls for is stored, with the right size and a readable type, before any is read.
+Holds the table of families. `hf_llama`, `hf_classic`, `hf_experts` and `hf_gemma` know their configs, `hf_names` and
+`hf_stored` where their tensors lie.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
-import numpy as np
 
 from takt.errors import DataError, ModelError, UnsupportedError, did_you_mean
 
 from .files import read_json
 from .hf_classic import BertConfig, Gpt2Config, GptNeoConfig
 from .hf_common import GenerationConfig
+from .hf_experts import (
+    DeepseekV3Config,
+    GptOssConfig,
+    Llama4Config,
+    Llama4TextConfig,
+    MixtralConfig,
+    Qwen3MoeConfig,
+)
+from .hf_gemma import Gemma2Config, Gemma3Config, Gemma3TextConfig
 from .hf_llama import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
-from .hf_names import BERT_NAMES, GPT2_NAMES, GPT_NEO_NAMES, LLAMA_NAMES, TensorNames
-from .model import Model, Tensor, TensorRef
-from .safetensors_file import READABLE, StoredTensor, open_checkpoint
-from .shape import ModelShape, Pooling, tensor_shapes
+from .hf_names import (
+    BERT_NAMES,
+    DEEPSEEK_NAMES,
+    GEMMA_NAMES,
+    GPT2_NAMES,
+    GPT_NEO_NAMES,
+    GPT_OSS_NAMES,
+    LLAMA_NAMES,
+    MIXTRAL_NAMES,
+    QWEN_MOE_NAMES,
+    TensorNames,
+)
+from .hf_stored import tensor_refs
+from .model import Model
+from .safetensors_file import open_checkpoint
+from .shape import ModelShape, Pooling
 from .tokenizer import Tokenizer, TokenizerReader, load_tokenizer_json
 
-FamilyConfig = LlamaConfig | Gpt2Config | GptNeoConfig | BertConfig
+
+class FamilyConfig(Protocol):
+    """A family's `config.json`, decoded."""
+
+    def shape(self, name: str, architecture: str) -> ModelShape:
+        """What the config describes. ModelError or UnsupportedError where it is none of ours."""
 
 
-_FAMILIES: Mapping[str, tuple[type[FamilyConfig], TensorNames]] = MappingProxyType(
+# Families without names are read as far as their shape: weights of their text part lie among others.
+_FAMILIES: Mapping[str, tuple[type[FamilyConfig], TensorNames | None]] = MappingProxyType(
     {
         "llama": (LlamaConfig, LLAMA_NAMES),
         "mistral": (MistralConfig, LLAMA_NAMES),
         "qwen2": (Qwen2Config, LLAMA_NAMES),
         "qwen3": (Qwen3Config, LLAMA_NAMES),
+        "mixtral": (MixtralConfig, MIXTRAL_NAMES),
+        "qwen3_moe": (Qwen3MoeConfig, QWEN_MOE_NAMES),
+        "gpt_oss": (GptOssConfig, GPT_OSS_NAMES),
+        "deepseek_v3": (DeepseekV3Config, DEEPSEEK_NAMES),
+        "kimi_k2": (DeepseekV3Config, DEEPSEEK_NAMES),
+        "gemma2": (Gemma2Config, GEMMA_NAMES),
+        "gemma3_text": (Gemma3TextConfig, GEMMA_NAMES),
+        "gemma3": (Gemma3Config, None),
+        "llama4_text": (Llama4TextConfig, None),
+        "llama4": (Llama4Config, None),
         "gpt2": (Gpt2Config, GPT2_NAMES),
         "gpt_neo": (GptNeoConfig, GPT_NEO_NAMES),
         "bert": (BertConfig, BERT_NAMES),
     }
 )
-# The original TensorFlow names, which early BERT exports still carry.
-_OLD_NAMES = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
-_FUSED = ("attn.q", "attn.k", "attn.v")
 
 
 class _Head(msgspec.Struct):
@@ -66,9 +99,14 @@ def load_directory(
     directory: Path, *, name: str | None = None, tokenizer: TokenizerReader | None = None
 ) -> Model:
     """The model in a Hugging Face directory, called `name` (the directory's own name without one)."""
-    shape, names = read_config(directory, name or directory.resolve().name)
+    _refuse_quantised(directory / "config.json")
+    shape, names = _read_config(directory, name or directory.resolve().name)
+    if names is None:
+        raise UnsupportedError(
+            f"of {shape.architecture} Takt reads the sizes, not the weights", hint="see `shape_of`"
+        )
     stored = open_checkpoint(directory)
-    refs = _tensor_refs(shape, names, stored)
+    refs = tensor_refs(shape, names, stored)
     files = {id(tensor.file): tensor.file for tensor in stored.values()}
     return Model(
         shape=shape,
@@ -79,7 +117,12 @@ def load_directory(
     )
 
 
-def read_config(directory: Path, name: str) -> tuple[ModelShape, TensorNames]:
+def config_shape(directory: Path, name: str) -> ModelShape:
+    """The shape that the `config.json` of a directory states, whatever way the weights are stored."""
+    return _read_config(directory, name)[0]
+
+
+def _read_config(directory: Path, name: str) -> tuple[ModelShape, TensorNames | None]:
     """The shape that `config.json` (and the small files beside it) states, and the family's names."""
     path = directory / "config.json"
     family = _supported_family(read_json(path, _Head))
@@ -101,12 +144,15 @@ def _supported_family(head: _Head) -> str:
             f"architecture {named!r} (model_type {head.model_type!r}) is not supported",
             hint=near or f"supported model types: {', '.join(_FAMILIES)}",
         )
-    if head.quantization_config is not None:
+    return head.model_type
+
+
+def _refuse_quantised(path: Path) -> None:
+    if read_json(path, _Head).quantization_config is not None:
         raise UnsupportedError(
-            f"{named} is stored quantised, which Takt does not read from Hugging Face directories",
+            f"{path} describes quantised weights, which Takt does not read from Hugging Face directories",
             hint="use the unquantised checkpoint, or a GGUF with Q8_0 or Q4_0",
         )
-    return head.model_type
 
 
 def _with_side_files(shape: ModelShape, directory: Path) -> ModelShape:
@@ -149,60 +195,3 @@ def _pooling(directory: Path, folder: str) -> Pooling:
 def _own_tokenizer(directory: Path) -> Tokenizer | None:
     path = directory / "tokenizer.json"
     return load_tokenizer_json(path) if path.is_file() else None
-
-
-def _tensor_refs(
-    shape: ModelShape, names: TensorNames, stored: Mapping[str, StoredTensor]
-) -> dict[str, TensorRef]:
-    """A reference for every tensor of the shape that the checkpoint has."""
-    embed = f"{names.top['embed']}.weight"
-    prefix = next((p for p in names.prefixes if p + embed in stored), names.prefixes[0])
-    refs = {}
-    for name in tensor_shapes(shape):
-        found = _find(stored, _stored_name(name, names, prefix))
-        if found is None:
-            continue
-        if found.dtype not in READABLE:
-            raise UnsupportedError(
-                f"{found.file.path}: {found.name} is {found.dtype}; Takt reads {', '.join(READABLE)}"
-            )
-        refs[name] = _ref(name, found, names.conv1d)
-    return refs
-
-
-def _stored_name(name: str, names: TensorNames, prefix: str) -> str:
-    """`layers.3.attn.q.weight` -> `model.layers.3.self_attn.q_proj.weight` and so on."""
-    part, _, leaf = name.rpartition(".")
-    if part == "head":
-        return f"lm_head.{leaf}"
-    if not part.startswith("layers."):
-        return f"{prefix}{names.top[part]}.{leaf}"
-    _, layer, rest = part.split(".", 2)
-    return f"{prefix}{names.layer_prefix}{layer}.{names.layer[rest]}.{leaf}"
-
-
-def _find(stored: Mapping[str, StoredTensor], name: str) -> StoredTensor | None:
-    if name in stored:
-        return stored[name]
-    for new, old in _OLD_NAMES:
-        if name.endswith(new):
-            return stored.get(name.removesuffix(new) + old)
-    return None
-
-
-def _ref(name: str, found: StoredTensor, conv1d: bool) -> TensorRef:
-    """The reference as we want it: [out, in], and q, k, v apart."""
-    part = name.rpartition(".")[0].partition(".")[2].partition(".")[2]
-    if not conv1d or not name.startswith("layers.") or part.endswith("norm"):
-        return TensorRef(dims=found.dims, read=found.read)
-    third = _FUSED.index(part) if part in _FUSED else None
-    dims = found.dims[::-1]
-    if third is None:
-        return TensorRef(dims=dims, read=lambda: np.ascontiguousarray(found.read().T))
-    rows = dims[0] // 3 if dims and dims[0] % 3 == 0 else 0
-    here = slice(third * rows, (third + 1) * rows)
-
-    def read() -> Tensor:
-        return np.ascontiguousarray(found.read().T[here])
-
-    return TensorRef(dims=(rows, *dims[1:]), read=read)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from takt.errors import DataError, ModelError, UnsupportedError, did_you_mean
 
-from .catalogue import HUB_NAMES, SHAPES, random_model
+from .catalogue import SHAPES, random_model, read_user_shape, shape_entry
 from .gguf_model import load_gguf
-from .hub import fetch, is_hub_id
-from .huggingface import load_directory
+from .hub import CONFIG_FILES, fetch, is_hub_id
+from .huggingface import config_shape, load_directory
 from .llama2c import load_llama2c
 from .model import Model
 from .score_merge import load_llama2c_tokenizer
+from .shape import ModelShape
 from .tokenizer import TokenizerReader, load_tokenizer_json
 
 DEFAULT_NAME = "default"
@@ -41,9 +42,53 @@ def load_model(
     if _exists(path):
         read = _load_folder if path.is_dir() else _load_file
         return read(path, tokenizer=given)
-    if text in HUB_NAMES or is_hub_id(text):
-        return load_directory(fetch(HUB_NAMES.get(text, text)), name=text, tokenizer=given)
+    if text in SHAPES or is_hub_id(text):
+        return load_directory(fetch(_hub_id(text)), name=text, tokenizer=given)
     raise ModelError(f"there is no model {text!r}", hint=_near(text))
+
+
+def shape_of(name_or_path: str | Path) -> ModelShape:
+    """The shape that a name, a directory or a file states; no weights are read, and none need be there.
+
+    In this order: "default"; an existing directory with a `config.json`; an existing file: a `config.json`, a shape
+    as TOML, or a model file; a catalogue name ("random:NAME" too); a hub id, of which only the configs are
+    downloaded. Raises ModelError (not found), UnsupportedError (architecture or format), DataError (damaged).
+    """
+    text, path = str(name_or_path), Path(name_or_path)
+    if text == DEFAULT_NAME:
+        return config_shape(DEFAULT_DIRECTORY, DEFAULT_NAME)
+    if _exists(path):
+        return _shape_at(path)
+    name = text.removeprefix(RANDOM_PREFIX)
+    if name in SHAPES:
+        return SHAPES[name]
+    if is_hub_id(text):
+        return config_shape(fetch(text, CONFIG_FILES), text)
+    raise ModelError(f"there is no model {text!r}", hint=_near(text))
+
+
+def _shape_at(path: Path) -> ModelShape:
+    if path.suffix == ".toml":
+        return read_user_shape(path).shape
+    folder = path if path.is_dir() else path.parent
+    if (path.is_dir() or path.name == "config.json") and (folder / "config.json").is_file():
+        return config_shape(folder, folder.resolve().name)
+    with load_model(path) as model:
+        return model.shape
+
+
+def _hub_id(text: str) -> str:
+    """The hub id that a short name stands for. ModelError where it stands for a shape only."""
+    if text not in SHAPES:
+        return text
+    entry = shape_entry(text)
+    if entry.hub is None:
+        raise ModelError(
+            f"{text} is a shape without weights here",
+            hint=f"'{RANDOM_PREFIX}{text}' gives it random ones; to download, name the hub id 'owner/name' "
+            f"(its figures: {entry.source})",
+        )
+    return entry.hub
 
 
 def _exists(path: Path) -> bool:
@@ -63,13 +108,7 @@ def _default(tokenizer: TokenizerReader | None) -> Model:
 
 
 def _random(name: str, tokenizer: TokenizerReader | None) -> Model:
-    if name not in SHAPES:
-        known = ", ".join(SHAPES)
-        raise ModelError(
-            f"there is no ready shape {name!r}",
-            hint=did_you_mean(name, SHAPES) or f"there are {known}",
-        )
-    shape = SHAPES[name]
+    shape = shape_entry(name).shape
     return random_model(shape, tokenizer=tokenizer(shape.vocab_size) if tokenizer else None)
 
 
@@ -126,9 +165,10 @@ def _tokenizer_reader(path: str | Path | None) -> TokenizerReader | None:
 
 
 def _near(text: str) -> str:
-    known = [DEFAULT_NAME, *HUB_NAMES, *(RANDOM_PREFIX + name for name in SHAPES)]
+    known = [DEFAULT_NAME, *SHAPES, *(RANDOM_PREFIX + name for name in SHAPES)]
     near = did_you_mean(text, known)
     parent, leaf = Path(text).parent, Path(text).name
     if near is None and _exists(parent) and parent.is_dir() and leaf:
         near = did_you_mean(leaf, sorted(entry.name for entry in parent.iterdir()))
+    known = [DEFAULT_NAME, *SHAPES]
     return near or f"a directory, a file, a hub id 'owner/name', or one of {', '.join(known)}"

@@ -22,6 +22,7 @@ from .model import Tensor
 # costs many times its length once decoded.
 MAX_HEADER_BYTES = 16 << 20
 MAX_DIMENSIONS = 8
+MAX_ELEMENTS = 1 << 48
 DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
     "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
@@ -101,6 +102,9 @@ def _checked_tensor(name: str, entry: _Entry, data_start: int, file: MappedFile)
         problem = ("dtype", "a safetensors dtype", entry.dtype)
     elif len(entry.shape) > MAX_DIMENSIONS or any(d < 0 for d in entry.shape):
         problem = ("shape", f"at most {MAX_DIMENSIONS} sizes of at least 0", str(entry.shape[:16]))
+    elif math.prod(d or 1 for d in entry.shape) > MAX_ELEMENTS:
+        # A size of 0 would let the others pass any comparison with the file.
+        problem = ("shape", f"at most {MAX_ELEMENTS} numbers", str(entry.shape[:16]))
     elif not 0 <= begin <= end <= file.size_bytes - data_start:
         problem = (
             "data_offsets",

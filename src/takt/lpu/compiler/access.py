@@ -58,20 +58,26 @@ class Read:
 def issues(g: Geometry, access: Access, *, write: bool = False) -> Iterator[Issue]:
     """The MEM instructions of an access.
 
-    Rows in one slice are one repeated instruction. Rows spread over slices are an instruction each, so that reads and
-    writes of a slice may alternate.
+    Rows in successive words of one slice are one repeated instruction. Rows spread over slices are an instruction
+    each, so that reads and writes of a slice may alternate.
     """
-    buffer, rows, interval = access.buffer, access.rows, access.interval
+    buffer, interval = access.buffer, access.interval
     for byte, slices in enumerate(buffer.slices):
         together = access.fixed or len(slices) == 1
-        for j in range(1 if together else rows):
+        j = 0
+        while j < access.rows:
+            n = access.rows if together else _run(buffer, access.row + j, access.rows - j)
             s, word = buffer.location(byte, access.row + j)
             travel = abs(access.target - g.slice_x[s])
             time = access.arrival + j * interval + (travel if write else -travel - g.read)
-            if together:
-                yield Issue(s, time, span(rows, interval), byte, word, rows, interval)
-            else:
-                yield Issue(s, time, 1, byte, word, 1, 1)
+            gap = interval if together or buffer.run else 1
+            yield Issue(s, time, span(n, gap), byte, word, n, gap)
+            j += n
+
+
+def _run(buffer: Buffer, row: int, most: int) -> int:
+    """How many rows from `row` on, at most `most`, lie in successive words of a slice."""
+    return min(most, buffer.run - row % buffer.run) if buffer.run else 1
 
 
 def reserve_read(board: Board, undo: Undo, access: Access) -> Read | None:

@@ -113,9 +113,9 @@ def _align(task: Task, chain: Chain, g: Geometry) -> list[int] | None:
 
 
 def _interval(task: Task, g: Geometry) -> int:
-    load: dict[tuple[int, int], int] = {}
+    load: dict[int, int] = {}
     for feed in task.feeds:
-        key = (feed.tile.side, feed.tile.plane)
+        key = feed.plane
         load[key] = load.get(key, 0) + (g.interval_f16 if feed.tile.type is Type.F16 else 1)
     return max(load.values(), default=1) if task.rows > 1 else 1
 
@@ -173,12 +173,11 @@ def _feed_fits(task: Task, chain: Chain, source: FromFeed, offset: int, g: Geome
     arrival = offset - (g.distribute if source.swapped else 0)
     if source.index in chain.arrival:
         return chain.arrival[source.index] == arrival
-    tile = task.feeds[source.index].tile
-    busy = g.interval_f16 if tile.type is Type.F16 else 1
+    feed = task.feeds[source.index]
+    busy = g.interval_f16 if feed.tile.type is Type.F16 else 1
     period = chain.interval if task.rows > 1 else 1 << 20
     for other, when in chain.arrival.items():
-        t = task.feeds[other].tile
-        if (t.side, t.plane) == (tile.side, tile.plane):
+        if task.feeds[other].plane == feed.plane:
             gap = (arrival - when) % period
             if gap < busy or period - gap < busy:
                 return False

@@ -5,8 +5,8 @@ from __future__ import annotations
 from takt.lpu.compiler.access import Access, emit_read, reserve_read
 from takt.lpu.compiler.attempt import Attempt
 from takt.lpu.compiler.board import CENTRE, Board, inward
-from takt.lpu.compiler.ir import EAST, Feed
-from takt.lpu.compiler.loading import Engines, first_plane, planes_of
+from takt.lpu.compiler.ir import EAST, Accumulator, Feed
+from takt.lpu.compiler.loading import Engines
 from takt.lpu.compiler.timeline import pattern, span
 from takt.lpu.isa.table import ADD, EMIT, KEEP, Type
 
@@ -17,12 +17,12 @@ _SWAP = sum((lane ^ 1) << (4 * lane) for lane in range(16))
 class Feeds:
     """Reserves and emits passes through tiles, and hands out accumulator entries, each plane's in turn."""
 
-    __slots__ = ("_board", "_engines", "_next_entry")
+    __slots__ = ("_board", "_engines", "_entries")
 
     def __init__(self, board: Board, engines: Engines) -> None:
         self._board = board
         self._engines = engines
-        self._next_entry: dict[int, int] = {}
+        self._entries: dict[int, _Entries] = {}
 
     # ---------------------------------------------------------------------------------------------------- reserving
     def reserve(self, attempt: Attempt, index: int) -> bool:
@@ -35,10 +35,13 @@ class Feeds:
         for k in range(1, g.interval_f16 if feed.tile.type is Type.F16 else 1):
             claim |= claim << k
         queued = _queue_span(attempt, feed)
-        for p in planes_of(feed.tile):
+        for p in feed.planes:
             if not undo.take(board.named(f"mxm.{p}.a"), abc, claim | queued):
                 return False
-        if not undo.take(board.named(f"mxm.{first_plane(feed.tile)}.c"), abc + g.depth, queued):
+        if not undo.take(board.named(f"mxm.{feed.plane}.c"), abc + g.depth, queued):
+            return False
+        if feed.group.entry < 0 and self._of(feed).find(feed.group.rows, abc + g.depth) is None:
+            undo.forget()
             return False
         target = g.sign(feed.tile.side) * g.x_mxm
         read = reserve_read(board, undo, Access(feed.source, feed.row, False, target, abc, n, ii))
@@ -86,8 +89,10 @@ class Feeds:
         self._engines.fed(feed.tile, abc + (n - 1) * ii)
         group = feed.group
         if group.entry < 0:
-            group.entry = self._entry(first_plane(feed.tile), group.rows)
-        group.last_time = abc + g.depth + ((n - 1) * ii if group.fold else 0)
+            group.entry = self._of(feed).take(group, abc + g.depth)
+        group.end_time = abc + g.depth + (n - 1) * ii
+        group.last_time = group.end_time if group.fold else abc + g.depth
+        group.finished = feed.last
         group.ideal = max(group.ideal, ideal + abc - attempt.time + g.depth)
         for first, count in [(r, 1) for r in range(n)] if _takes_turns(attempt, feed) else [(0, n)]:
             self._emit_pass(attempt, index, first, count)
@@ -100,7 +105,7 @@ class Feeds:
         g, ii = self._board.g, attempt.interval
         feed = attempt.task.feeds[index]
         result, _ = attempt.results[index]
-        plane, f16 = first_plane(feed.tile), feed.tile.type is Type.F16
+        plane, f16 = feed.plane, feed.tile.type is Type.F16
         step = 0 if feed.group.fold else 1
         at = attempt.abc(index, g) + first * ii
         self._board.emit(
@@ -143,11 +148,54 @@ class Feeds:
                 imm=_SWAP,
             )
 
-    def _entry(self, plane: int, rows: int) -> int:
-        first = self._next_entry.get(plane, 0)
-        if first + rows > self._board.g.entries:
-            first = 0
-        self._next_entry[plane] = first + rows
+    def has_entries(self, feed: Feed) -> bool:
+        """Whether the accumulator of a feed has its entries, or could get some at a later time."""
+        group = feed.group
+        return group.entry >= 0 or self._of(feed).find(group.rows, _EVER) is not None
+
+    def _of(self, feed: Feed) -> _Entries:
+        return self._entries.setdefault(feed.plane, _Entries(self._board.g.entries))
+
+
+_EVER = 1 << 62
+
+
+class _Entries:
+    """Accumulator entries of a plane: each group gets the ones after those of the group before it, if they are free."""
+
+    __slots__ = ("_groups", "_next", "_size")
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._next = 0
+        self._groups: list[Accumulator] = []
+
+    def find(self, rows: int, time: int) -> int | None:
+        """The first of `rows` entries that nobody uses from cycle `time` on, or None."""
+        busy = [
+            (group.entry, group.entry + group.rows)
+            for group in self._groups
+            if not group.finished or group.end_time >= time
+        ]
+        for start in (self._next, 0):
+            first = start
+            for low, high in sorted(busy):
+                if low < first + rows and first < high:
+                    first = high
+            if first + rows <= self._size:
+                return first
+        return None
+
+    def take(self, group: Accumulator, time: int) -> int:
+        """Give a group the entries that `find` finds."""
+        first = self.find(group.rows, time)
+        assert first is not None
+        self._next = first + group.rows
+        end = first + group.rows
+        self._groups = [
+            g for g in self._groups if g.entry + g.rows <= first or end <= g.entry
+        ]
+        self._groups.append(group)
         return first
 
 
@@ -158,8 +206,7 @@ def _distributors(side: int) -> tuple[str, ...]:
 
 def _takes_turns(attempt: Attempt, feed: Feed) -> bool:
     """Several feeds of a task take turns on a plane: each issue is then an instruction of its own."""
-    plane = first_plane(feed.tile)
-    return attempt.rows > 1 and sum(first_plane(f.tile) == plane for f in attempt.task.feeds) > 1
+    return attempt.rows > 1 and sum(f.plane == feed.plane for f in attempt.task.feeds) > 1
 
 
 def _queue_span(attempt: Attempt, feed: Feed) -> int:

@@ -10,6 +10,8 @@ def inputs_of(task: Task) -> list[Buffer]:
     out: dict[int, Buffer] = {}
     for feed in task.feeds:
         out[id(feed.source)] = feed.source
+        if feed.tile.maps is not None:
+            out[id(feed.tile.maps)] = feed.tile.maps
     for node in task.nodes:
         for source in node.sources:
             if isinstance(source, FromBuffer):

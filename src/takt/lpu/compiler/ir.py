@@ -18,6 +18,8 @@ WEST, EAST = 0, 1
 class Buffer:
     """`rows` vectors of `type` in SRAM. Byte i of row r lies in slice `slices[i][r % k]`, word `bases[i] + r // k`.
 
+    With `run`, that many successive rows lie in successive words of a slice before the next slice takes over: row r in
+    slice `slices[i][r // run % k]`, word `bases[i] + r // (run · k) · run + r % run`.
     `slices` is empty until placed: fixed buffers (inputs, tables, caches, outputs) by `place`, temporaries by
     `schedule`. `written` holds, per byte stream, the dispatch cycle of the write of row 0 and `interval` the cycles
     between rows; `ideal` is the cycle it would be ready on a machine without resource limits.
@@ -39,10 +41,15 @@ class Buffer:
     n_readers: int = 0
     ideal: int = 0
     ideal_done: int = 0
+    run: int = 0
 
     def location(self, byte: int, row: int) -> tuple[int, int]:
         """(slice, word) of one byte-vector."""
         k = len(self.slices[byte])
+        if self.run:
+            turn, nth = divmod(row, self.run * k)
+            which, word = divmod(nth, self.run)
+            return self.slices[byte][which], self.bases[byte] + turn * self.run + word
         return self.slices[byte][row % k], self.bases[byte] + row // k
 
 
@@ -51,19 +58,28 @@ class Tile:
     """A 320 × 320 (or narrower) weight tile: where its columns come from and where it must be loaded.
 
     Column group g, stream i is read from slice `slices[i]`, word `base + g` (`base` only if `uniform`: the same word
-    for every group). f16 tiles have 32 streams (low bytes first), i8 tiles 16.
+    for every group). f16 tiles have 32 streams (low bytes first), i8 tiles 16. An i8 tile of no plane (−1) is a twin:
+    both planes of the side hold it, each for feeds of its own (`Feed.part`).
     """
 
     name: str
     type: Type
     side: int
     n_groups: int
-    plane: int = -1  # i8 only: plane within the side, 0 or 1
+    plane: int = -1  # i8 only: plane within the side, 0 or 1, −1 both
     uniform: bool = False
     slices: tuple[int, ...] = ()
     base: int = 0
     first_group: int = 0
     sources: tuple[Buffer, ...] = ()  # buffers that must be written before it is loaded
+    maps: Buffer | None = None  # looked up: row `map_row` holds a word that is added to `base`
+    map_row: int = 0
+
+    @property
+    def planes(self) -> tuple[int, ...]:
+        """All planes that the tile fills."""
+        first = 2 * self.side
+        return (first, first + 1) if self.plane < 0 else (first + self.plane,)
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +93,17 @@ class Feed:
     add: bool = False
     last: bool = True
     swap: bool = False  # also deliver a copy with neighbouring lanes swapped (SXM distribute)
+    part: int = 0  # of a twin tile: the plane that takes this feed
+
+    @property
+    def plane(self) -> int:
+        """The plane that takes the activations and gives the result."""
+        return self.tile.planes[self.part]
+
+    @property
+    def planes(self) -> tuple[int, ...]:
+        """All planes that work for this feed."""
+        return self.tile.planes if self.tile.type is Type.F16 else (self.plane,)
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +117,8 @@ class Accumulator:
     fold: bool = False
     entry: int = -1
     last_time: int = -1
+    end_time: int = -1  # dispatch of the last `acc` so far
+    finished: bool = False  # the feed that emits has been placed
     ideal: int = 0
 
 
@@ -169,9 +198,10 @@ class Task:
         add: bool = False,
         last: bool = True,
         swap: bool = False,
+        part: int = 0,
     ) -> FromFeed:
         """One more pass through a tile; its result as a source."""
-        self.feeds.append(Feed(tile, source, group, row, add, last, swap))
+        self.feeds.append(Feed(tile, source, group, row, add, last, swap, part))
         return FromFeed(len(self.feeds) - 1)
 
     def op(self, name: str, *sources: Source | float) -> FromNode:

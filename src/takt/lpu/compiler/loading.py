@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from takt.lpu.compiler.board import Board, outward
-from takt.lpu.compiler.ir import Tile
+from takt.lpu.compiler.ir import Buffer, Tile
 from takt.lpu.compiler.timeline import first_free
 from takt.lpu.isa.program import INSTRUCTION
 from takt.lpu.isa.table import BY_NAME, Type, stream_ref
@@ -98,7 +99,8 @@ class Engines:
     def _ways(self, tile: Tile) -> list[list[list[_Part]]]:
         """Ways to load a tile: stages of parts that are loaded together, each part on sixteen streams.
 
-        An f16 tile takes all streams at once, or the lower sixteen for one plane after the other.
+        An f16 tile takes all streams at once, or the lower sixteen for one plane after the other. A tile that is looked
+        up leaves two of the other sixteen to its addresses.
         """
         n, planes = self._board.g.per_group, tile.planes
         if tile.type is not Type.F16:
@@ -106,7 +108,8 @@ class Engines:
             return [[[_Part(planes, tile.slices, first)]] for first in (home, n - home)]
         low, high = tile.slices[:n], tile.slices[n:]
         wide = [[_Part(planes[:1], low, 0), _Part(planes[1:], high, n)]]
-        return [wide, [[_Part(planes[:1], low, 0)], [_Part(planes[1:], high, 0)]]]
+        in_turn = [[_Part(planes[:1], low, 0)], [_Part(planes[1:], high, 0)]]
+        return [in_turn] if tile.maps is not None else [wide, in_turn]
 
     def _plan(
         self, tile: Tile, way: list[list[_Part]], start: int, groups: int
@@ -158,8 +161,12 @@ class Engines:
             )
             for s in part.slices:
                 busy |= board.queue[s].bits >> (start - self._travel(s))
+                if tile.maps is not None:
+                    busy |= board.queue[s].bits >> (start - self._travel(s) - self._lookup)
             for p in part.planes:
                 busy |= board.named(f"mxm.{p}.w").bits >> start
+            if tile.maps is not None:
+                busy |= self._busy_maps(tile, part, start)
         return [start + c for c in first_free(busy, 0, groups)]
 
     def _emit_load(
@@ -178,15 +185,75 @@ class Engines:
             while group + run < len(cycles) and cycles[group + run] == cycles[group] + run:
                 run += 1
             at = cycles[group]
+            maps = None if uniform else tile.maps
             for part in parts:
                 base = word if uniform else word + group
-                self._emit_run(tile.side, part, at, run, first_group + group, base, uniform)
-                self._book_run(tile.side, part, at, (1 << run) - 1)
+                block = self._run(tile.side, part, at, run, first_group + group, base, uniform)
+                if maps is not None:
+                    self._look_up(tile, maps, part, at, run, block)
+                self._board.emit_block(block)
+                self._book_run(tile.side, part, at - (self._lookup if maps else 0), at, (1 << run) - 1)
             group += run
 
-    def _emit_run(
-        self, side: int, part: _Part, at: int, run: int, group: int, word: int, uniform: bool
+    @property
+    def _lookup(self) -> int:
+        """Cycles by which a gather is dispatched before the read that it replaces."""
+        return self._board.g.gather - self._board.g.read
+
+    def _map_streams(self, part: _Part) -> int:
+        """The first of the two streams that addresses take: not among the sixteen of the part."""
+        return self._board.g.per_group if part.first == 0 else 0
+
+    def _map_reads(self, tile: Tile, at: int) -> list[tuple[int, int, int]]:
+        """(slice, word, dispatch) of the reads of the address whose columns are at the MXM at cycle `at`."""
+        g, maps = self._board.g, tile.maps
+        assert maps is not None
+        out = []
+        for byte in range(2):
+            slice_, word = maps.location(byte, tile.map_row)
+            x = abs(g.slice_x[slice_]) * (1 if g.side_of(slice_) == tile.side else -1)
+            out.append((slice_, word, at - g.x_mxm - g.gather + x - g.read))
+        return out
+
+    def _busy_maps(self, tile: Tile, part: _Part, start: int) -> int:
+        """Cycles at the MXM, bit 0 `start`, for which an address cannot be on its way."""
+        g, board = self._board.g, self._board
+        assert tile.maps is not None
+        first, diagonal = self._map_streams(part), start - g.x_mxm - g.gather
+        busy = 0
+        for segment in self._map_segments(tile):
+            busy |= board.busy_streams(outward(tile.side), segment, first, 2, diagonal)
+        for slice_, _, time in self._map_reads(tile, start):
+            bits = board.queue[slice_].bits
+            busy |= bits >> time if time >= 0 else bits << -time | (1 << -time) - 1
+        return busy
+
+    def _map_segments(self, tile: Tile) -> tuple[int, ...]:
+        assert tile.maps is not None
+        own = self._board.g.side_of(tile.maps.location(0, 0)[0]) == tile.side
+        return (tile.side,) if own else (0, 1, 2)
+
+    def _look_up(
+        self, tile: Tile, maps: Buffer, part: _Part, at: int, run: int, block: NDArray[np.void]
     ) -> None:
+        """Turn the reads of a run into gathers, and send the address past them in every cycle of it."""
+        g, board, n = self._board.g, self._board, len(part.slices)
+        direction, first = outward(tile.side), self._map_streams(part)
+        block["op"][:n] = BY_NAME["gather"].op
+        block["time"][:n] -= self._lookup
+        block["c"][:n] = block["a"][:n]
+        block["a"][:n] = stream_ref(first, direction, True)
+        mask = (1 << run) - 1
+        for byte, (slice_, word, time) in enumerate(self._map_reads(tile, at)):
+            board.emit(time, slice_, "read", count=run, a=word, b=stream_ref(first + byte, direction))
+            board.queue[slice_].take(time, mask)
+            for segment in self._map_segments(tile):
+                board.book_stream(direction, segment, first + byte, at - g.x_mxm - g.gather, mask)
+            maps.last_read = max(maps.last_read, time + run)
+
+    def _run(
+        self, side: int, part: _Part, at: int, run: int, group: int, word: int, uniform: bool
+    ) -> NDArray[np.void]:
         """The instructions that load `run` column groups from `group` on, in successive cycles from `at` on."""
         g = self._board.g
         direction, n = outward(side), len(part.slices)
@@ -203,15 +270,17 @@ class Engines:
         load["op"] = BY_NAME["lw"].op
         load["a"], load["b"] = stream_ref(part.first, direction), group
         load["step"] = 0 if run == 1 else 1
-        self._board.emit_block(block)
+        return block
 
-    def _book_run(self, side: int, part: _Part, at: int, mask: int) -> None:
-        """Take what a run of column groups at the MXM from cycle `at` on needs."""
+    def _book_run(self, side: int, part: _Part, read: int, at: int, mask: int) -> None:
+        """Take what a run of column groups needs that is at the MXM from cycle `at` on; slices are busy as if it were
+        read to be there at cycle `read`.
+        """
         g, board = self._board.g, self._board
         for p in part.planes:
             board.named(f"mxm.{p}.w").take(at, mask)
         for i, s in enumerate(part.slices):
-            board.queue[s].take(at - self._travel(s), mask)
+            board.queue[s].take(read - self._travel(s), mask)
             board.book_stream(outward(side), side, part.first + i, at - g.x_mxm, mask)
 
     def _travel(self, slice_: int) -> int:

@@ -37,6 +37,7 @@ class Matrix:
     )
     weight_factor: float = 1.0  # on the weights only, not on the bias
     n_bytes: int = 2  # of fixed-point activations, with i8 weights
+    index: int | None = None  # of an expert, where the tensor holds several
     pairs: bool = (
         False  # i8: rotary partners share a scale, so that it can be applied after the rotation
     )
@@ -61,7 +62,8 @@ class Matrix:
 
     def folded(self, model: Model) -> F32:
         """The matrix as the chip multiplies it, f32 [out, in]."""
-        w = model.tensor(self.tensor + ".weight").astype(np.float64)
+        w = model.tensor(self.tensor + ".weight")
+        w = (w if self.index is None else w[self.index]).astype(np.float64)
         if self.norm and model.has(self.norm + ".weight"):
             w = w * model.tensor(self.norm + ".weight").astype(np.float64)
         if self.norm and model.shape.norm == "layer":

@@ -86,6 +86,10 @@ class Undo:
         line, time, mask = self._clash
         return max(1, line.wait(time, mask))
 
+    def forget(self) -> None:
+        """What failed is no claim: nothing is known of when it may fit, later cycles are worth a try."""
+        self._clash, self.rigid = None, False
+
     def rollback(self) -> None:
         """Give back every claim."""
         for line, time, mask in self._taken:

@@ -170,7 +170,7 @@ def _reserve(
     """Claim and emit one hop sent at cycle `time`; slice, word and first cycle at which it can be read there."""
     side = g.side_of(vector.slice_)
     read = time - g.read - (g.x_sxm - abs(g.slice_x[vector.slice_]))
-    receive = time + 1 + wire.extra_cycles + g.link_margin
+    receive = time + 1 + wire.extra_cycles
     back = receive + g.link
     board, other = source.board, sink.board
     if not undo.take(board.links[wire.source_link], time, (1 << g.link_slot) - 1):

@@ -17,13 +17,19 @@ from takt.lpu.compiler.lanes import Lanes
 from takt.lpu.compiler.matrices import Matrix, activation_bounds
 from takt.lpu.isa.table import Type
 from takt.lpu.machine import Memory
+from takt.lpu.system.experts import ADDRESS_BASE
 from takt.lpu.system.lower import MARGIN
 from takt.lpu.system.place import (
     SplitLayout,
     attention_matrices,
+    expert_matrices,
     feed_forward_matrices,
     head_matrix,
+    n_experts,
+    router_lanes,
+    router_matrix,
     rows_of,
+    shared_matrices,
 )
 from takt.lpu.system.programs import Cut, Kind
 from takt.lpu.system.stages import Slot
@@ -42,10 +48,16 @@ def fill_chip(memory: Memory, model: Model, cut: Cut, slots: Sequence[Slot], pla
             if slot.kind.attention:
                 writer.matrices("attention", attention_matrices(out, slot.layer))
                 writer.head_norms()
-            if slot.kind.ffn[1]:
+            if slot.kind.experts:
+                writer.experts()
+            elif slot.kind.ffn[1]:
                 writer.matrices("ffn", feed_forward_matrices(out, slot.layer))
             if slot.kind.head[1]:
                 writer.matrices("head", [head_matrix(out)])
+
+
+_NEVER = -30000.0
+"""Score of a lane that no expert lies on."""
 
 
 class _Writer:
@@ -69,15 +81,90 @@ class _Writer:
                 if matrix.key in out.factor:
                     factor = np.full((1, out.lanes), matrix.levels / bounds[matrix.key], np.float32)
                     self._rows(region, [out.factor[matrix.key]], factor)
-            for (key, o, i), tile in out.image.tiles.items():
-                if key == matrix.key:
-                    store_tile(
-                        self._memory,
-                        self._moved_tile(region, tile),
-                        matrix.block(folded, o, i, out.lanes),
-                    )
+            self._tiles(region, matrix, folded)
             if matrix.bias:
                 self._bias(region, matrix, own)
+
+    def experts(self) -> None:
+        """The router's constants and matrix, and all experts of the part with one scale for each output."""
+        out, layer = self._out, self._slot.layer
+        router = router_matrix(out, layer)
+        self._tiles("ffn", router, router.folded(self._model))
+        self._choice()
+        mine = rows_of(n_experts(out.whole), out.parts)
+        shared = shared_matrices(out, layer)
+        sets = [expert_matrices(out, layer, e) for e in mine] + ([shared] if shared else [])
+        if out.weights is Type.I8:
+            self._expert_scales(sets)
+        for i, matrices in enumerate(sets):
+            step = i * out.stride if i < len(mine) else 0
+            for matrix in matrices:
+                folded = matrix.folded(self._model)
+                if out.weights is Type.I8:
+                    folded = np.rint(folded / self._scales[matrix.key.split(".")[-1]][:, None])
+                self._tiles("ffn", matrix, folded, step)
+
+    def _expert_scales(self, sets: Sequence[Sequence[Matrix]]) -> None:
+        """One scale for each output, and one bound of hidden values, for all experts of the layer."""
+        out, model = self._out, self._model
+        root = MARGIN * float(np.sqrt(model.shape.dim))
+        self._scales: dict[str, np.ndarray] = {}
+        bound = 0.0
+        for matrices in sets:
+            reach = []
+            for matrix in matrices:
+                folded = matrix.folded(model)
+                part = matrix.key.split(".")[-1]
+                scales = matrix.scales(folded)
+                self._scales[part] = np.maximum(self._scales.get(part, scales), scales)
+                if part != "down":
+                    reach.append(np.linalg.norm(folded.astype(np.float64), axis=1) * root)
+            bound = max(bound, float((reach[0] * reach[1]).max()))
+        experts = model.shape.experts
+        assert experts is not None
+        bound *= MARGIN * max(1.0, experts.routed_scale)
+        for matrix in sets[0]:
+            part = matrix.key.split(".")[-1]
+            own = out.shard.own if part == "down" else out.ffn
+            top = bound if part == "down" else root
+            step = self._scales[part] * np.float32(top / matrix.levels)
+            self._rows("ffn", out.scale[f"0.{part}"], lanes_of(own, step))
+            if part == "down":
+                factor = np.full((1, out.lanes), matrix.levels / bound, np.float32)
+                self._rows("ffn", [out.factor["0.down"]], factor)
+
+    def _choice(self) -> None:
+        """Constant rows of the router: biases, and where each expert of the part lies."""
+        out, model = self._out, self._model
+        lanes = router_lanes(out)
+        count = n_experts(out.whole)
+        mine = rows_of(count, out.parts)
+        name = f"layers.{self._slot.layer}.ffn.router"
+        here = (np.arange(count) >= mine.start) & (np.arange(count) < mine.stop)
+        address = np.where(here, (np.arange(count) - mine.start) * out.stride, 0)
+        rows = {
+            "bias": model.tensor(f"{name}.bias") if model.has(f"{name}.bias") else np.zeros(count),
+            "select": model.tensor(f"{name}.selection.bias")
+            if model.has(f"{name}.selection.bias")
+            else np.zeros(count),
+            "high": address // ADDRESS_BASE,
+            "low": address % ADDRESS_BASE,
+            "within": here,
+        }
+        for key, values in rows.items():
+            content = lanes_of(lanes, values.astype(np.float32))
+            if key in ("bias", "select"):
+                content[lanes < 0] = _NEVER
+            self._rows("ffn", out.choice[key], content)
+
+    def _tiles(self, region: str, matrix: Matrix, folded: np.ndarray, step: int = 0) -> None:
+        """Every tile of a matrix, `step` words above where its layout has it."""
+        out = self._out
+        for (key, o, i), tile in out.image.tiles.items():
+            if key == matrix.key:
+                moved = self._moved_tile(region, tile)
+                moved = replace(moved, base=moved.base + step)
+                store_tile(self._memory, moved, matrix.block(folded, o, i, out.lanes))
 
     def _bounds(self, matrices: Sequence[Matrix]) -> dict[str, float]:
         """Largest activation of each matrix, by its key."""

@@ -48,6 +48,19 @@ class Own:
     x: list[Buffer] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Gathered:
+    """What a matrix takes, the norm's scalar, and the scalar again if it is still to be applied to products.
+
+    `extras` are sums over all chips of what each made of its own shard.
+    """
+
+    sources: list[list[Operand]]
+    r: Buffer
+    later: Buffer | None
+    extras: list[Buffer]
+
+
 class SplitStep(Decode):
     """Pieces of a decode step on one chip of a group. `layer` is 0 in all keys: programs know one slot of each kind."""
 
@@ -107,23 +120,17 @@ class SplitStep(Decode):
 
     # ------------------------------------------------------------------------------------------------- gathering
     def normed_shards(
-        self, x: Own, key: str, side: int
-    ) -> Generator[
-        list[list[Buffer]],
-        list[list[Buffer]],
-        tuple[list[list[Operand]], Buffer, Buffer | None],
-    ]:
-        """Gather the hidden vector and the norm's sums of all shards.
-
-        As `Builder.normed`: what a matrix takes, the norm's scalar, and the scalar again if it is still to be applied.
-        """
+        self, x: Own, side: int, extra: Callable[[Hidden], list[Buffer]] | None = None
+    ) -> Generator[list[list[Buffer]], list[list[Buffer]], Gathered]:
+        """Gather the hidden vector and the norm's sums of all shards, and whatever `extra` makes of the own one."""
         shard = self.layout.shard
         hidden = self.halves(x)
         sent = list(hidden.half)
         if shard.tail and shard.slots > 1:
             sent[-1] = self.spread(sent[-1])
         sums = self.partial_moments(hidden, side)
-        received = yield [[*sent, *sums]] * self.n
+        more = extra(hidden) if extra is not None else []
+        received = yield [[*sent, *sums, *more]] * self.n
         vectors = [r[: shard.n_own] for r in received]
         square = self.total([r[shard.n_own] for r in received], "square")
         mean = None
@@ -132,9 +139,13 @@ class SplitStep(Decode):
         r, shift = self.scalars(square, mean)
         gathered = [v for own in vectors for v in own[: shard.n_full]]
         gathered += self.tails([own[-1] for own in vectors]) if shard.tail else []
+        first = shard.n_own + len(sums)
+        extras = [self.total(list(each), f"extra{i}") for i, each in
+                  enumerate(zip(*(part[first:] for part in received), strict=True))]
         if self.layout.weights is F16:
-            return [[(b,)] for b in gathered], r, r
-        return [[self.normal_bytes(b, i, r, shift)] for i, b in enumerate(gathered)], r, None
+            return Gathered([[(b,)] for b in gathered], r, r, extras)
+        parts = [[self.normal_bytes(b, i, r, shift)] for i, b in enumerate(gathered)]
+        return Gathered(parts, r, None, extras)
 
     def halves(self, x: Own) -> Hidden:
         """f16 of the own shard, the two parts of its squares, and for LayerNorm what f16 leaves over."""
@@ -288,7 +299,8 @@ class SplitStep(Decode):
         """The attention part of a layer, new key and value to the caches included."""
         layout, heads, side = self.layout, self.layout.heads, self.layout.attention_side(0)
         ones = layout.image.ones(1 - side)
-        sources, _, later = yield from self.normed_shards(x, "0.q", 1 - side)
+        gathered = yield from self.normed_shards(x, 1 - side)
+        sources, later = gathered.sources, gathered.later
         cos_sin = None
         if self.shape.position == "rope":
             cos_sin = FromBuffer(layout.inputs["rope_cos"]), FromBuffer(layout.inputs["rope_sin"])
@@ -327,58 +339,16 @@ class SplitStep(Decode):
         self, before: Own, x: Own, target: list[Buffer]
     ) -> Generator[list[list[Buffer]], list[list[Buffer]], Own]:
         """(A part of) the feed-forward of `before`, added to `x`."""
-        sources, _, later = yield from self.normed_shards(before, "0.up", 0)
-        hidden = self.feed_forward(0, sources, later)
+        gathered = yield from self.normed_shards(before, 0)
+        hidden = self.feed_forward(0, gathered.sources, gathered.later)
         return (yield from self.reduced("0.down", hidden, x, target, "down"))
 
     def logits(self, x: Own) -> Swap:
         """Final norm and the chip's share of the logits."""
-        sources, _, later = yield from self.normed_shards(x, "head", 0)
+        gathered = yield from self.normed_shards(x, 0)
+        sources, later = gathered.sources, gathered.later
         for c in range(len(self.layout.vocab)):
             task, feed, _ = self.product("head", c, sources, "logits")
             value = self.scaled(task, "head", c, feed, later)
             node = value if isinstance(value, FromNode) else task.op("mov", value)
             task.out(node, self.layout.outputs["logits"], c)
-
-
-Steps = Callable[[SplitStep], Swap]
-
-
-def over_links(layout: SplitLayout, name: str, block: int, n_links: int, steps: Steps) -> Plan:
-    """The plan of every chip of a group: what it yields goes over links, `n_links` to each other chip."""
-    step = SplitStep(layout, name, block)
-    swaps = steps(step)
-    try:
-        sent = next(swaps)
-        while True:
-            received = [sent[0]]
-            for j in range(1, step.n):
-                links = tuple(range((j - 1) * n_links, j * n_links))
-                received.append([])
-                for i, source in enumerate(sent[j]):
-                    target = step.temp(f"from{j}.{i}.{source.name}", source.type)
-                    work = Append("exchange", source, target, links=links)
-                    step.task("exchange").sxm = work
-                    received[-1].append(target)
-            sent = swaps.send(received)
-    except StopIteration:
-        return step.plan
-
-
-def on_one_chip(layouts: Sequence[SplitLayout], name: str, block: int, steps: Steps) -> Plan:
-    """The same steps of all chips of a group in one plan of one chip: the same sums in the same order."""
-    plan = Plan(name=name)
-    made = [SplitStep(layout, name, block, plan) for layout in layouts]
-    swaps = [steps(step) for step in made]
-    sent = []
-    for swap in swaps:
-        sent.append(next(swap, None))
-    while all(s is not None for s in sent):
-        received = [[sent[r ^ j][j] for j in range(len(made))] for r in range(len(made))]  # type: ignore[index]
-        sent = []
-        for swap, parts in zip(swaps, received, strict=True):
-            try:
-                sent.append(swap.send(parts))
-            except StopIteration:
-                sent.append(None)
-    return plan

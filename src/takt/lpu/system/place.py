@@ -15,14 +15,19 @@ import numpy as np
 
 from takt.lpu.compiler.image import Image
 from takt.lpu.compiler.ir import Buffer
-from takt.lpu.compiler.lanes import Lanes
+from takt.lpu.compiler.lanes import Lanes, plain
 from takt.lpu.compiler.layout import Layout
 from takt.lpu.compiler.matrices import Matrix
 from takt.lpu.isa.table import Type
-from takt.lpu.system.shards import Shard
+from takt.errors import CapacityError
+from takt.lpu.system.shards import Shard, columns
 from takt.models import ModelShape
 
 F32, F16, I8, U8 = Type.F32, Type.F16, Type.I8, Type.U8
+
+
+Parts = tuple[int, int, int]
+"""(first, count, of): which parts of something that is cut into `of` parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,9 @@ class SplitLayout(Layout):
     factor: dict[str, Buffer] = field(default_factory=dict)
     tail_masks: list[Buffer] = field(default_factory=list)
     regions: dict[str, Region] = field(default_factory=dict)
+    choice: dict[str, list[Buffer]] = field(default_factory=dict)  # constant rows of the router
+    parts: Parts = (0, 1, 1)  # of the feed-forward
+    stride: int = 0  # weight words from one expert to the next
 
 
 def new_layout(
@@ -93,10 +101,23 @@ def new_layout(
     if whole.qk_norm:
         for side in (0, 1):
             image.head_ones(side, whole.head_dim)
+    if whole.experts is not None:
+        _choice_tables(out, whole.experts.n_experts, whole.experts.top_k)
     _inputs(out)
     for name in ("x", "before"):
         out.state[name] = [image.buffer(f"{name}{c}", F32, 1) for c in range(shard.n_own)]
     return out
+
+
+def _choice_tables(out: SplitLayout, n_experts: int, top_k: int) -> None:
+    """Constant rows with which experts are ranked: one lane each, the lanes after each, the numbers of the slots."""
+    n = min(n_experts, out.lanes)
+    one = np.eye(n, out.lanes, dtype=np.uint8)
+    after = (np.arange(n)[:, None] < np.arange(out.lanes)).astype(np.uint8)
+    slots = np.repeat(np.arange(top_k, dtype=np.float32)[:, None], out.lanes, axis=1)
+    for name, kind, rows in (("one", U8, one), ("after", U8, after), ("slot", F32, slots)):
+        out.tables[name] = out.image.buffer(name, kind, len(rows), content=rows)
+    out.image.identity(1)
 
 
 def _spread(shard: Shard, lanes: int) -> np.ndarray:
@@ -177,10 +198,6 @@ def place_caches(out: SplitLayout) -> None:
             out.v_cache[0, v, b] = out.image.cache(f"v{v}.{b}", columns, side)
 
 
-Parts = tuple[int, int, int]
-"""(first, count, of): which parts of something that is cut into `of` parts."""
-
-
 def part_of(lanes: Lanes, parts: Parts) -> Lanes:
     """The vectors that some parts hold."""
     first, count, of = parts
@@ -198,6 +215,91 @@ def place_feed_forward(out: SplitLayout, parts: Parts) -> None:
     """Some parts of a layer's feed-forward."""
     out.ffn = part_of(out.shard.ffn, parts)
     _place(out, feed_forward_matrices(out, 0))
+
+
+def place_experts(outs: Sequence[SplitLayout], parts: Parts) -> None:
+    """The router and some experts of a layer: one expert is laid out, the others follow at equal distances."""
+    image = outs[0].image
+    for out in outs:
+        experts = out.whole.experts
+        assert experts is not None
+        out.parts = parts
+        out.ffn = columns(experts.hidden_dim, out.shard.rank, out.shard.n, out.lanes)
+        router = router_matrix(out, 0)
+        out.matrices[router.key] = router
+        out.image.add_matrix(router, F16)
+        _router_rows(out)
+        shared = shared_matrices(out, 0)
+        for matrix in shared:
+            out.matrices[matrix.key] = matrix
+            out.image.add_matrix(matrix, out.weights)
+    first, _ = level(image)
+    for out in outs:
+        _place(out, expert_matrices(out, 0, 0))
+    end, _ = level(image)
+    count = len(rows_of(n_experts(outs[0].whole), parts))
+    for side in image.banks.values():
+        for bank in side:
+            for s in bank:
+                image.next_word[s] += (count - 1) * (end - first)
+                if image.next_word[s] > image.top[s]:
+                    raise CapacityError(f"{count} experts do not fit the weight slices")
+    for out in outs:
+        out.stride = end - first
+
+
+def n_experts(shape: ModelShape) -> int:
+    """Routed experts of a layer, 0 without any."""
+    return 0 if shape.experts is None else shape.experts.n_experts
+
+
+def router_lanes(out: SplitLayout) -> Lanes:
+    """Experts on lanes."""
+    return plain(n_experts(out.whole), out.lanes)
+
+
+def _router_rows(out: SplitLayout) -> None:
+    """Constant rows of the choice of experts; what they hold is written by `fill`."""
+    vectors = len(router_lanes(out))
+    names = ["bias", "select", "high", "low", "within"]
+    for name in names:
+        out.choice[name] = [
+            out.image.constant_row(f"{name}{v}", F32, 0, _blank(out)) for v in range(vectors)
+        ]
+
+
+def router_matrix(out: SplitLayout, layer: int) -> Matrix:
+    """Scores of the experts from the own shard."""
+    ff = f"layers.{layer}.ffn"
+    return Matrix("0.router", ff + ".router", router_lanes(out), out.shard.own, ff + ".norm")
+
+
+def expert_matrices(out: SplitLayout, layer: int, expert: int) -> list[Matrix]:
+    """Gate, up and down of one routed expert."""
+    return _block(out, f"layers.{layer}.ffn", "experts", out.ffn, expert)
+
+
+def shared_matrices(out: SplitLayout, layer: int) -> list[Matrix]:
+    """Gate, up and down of the experts that every token meets; they go with the first part."""
+    experts = out.whole.experts
+    if experts is None or not experts.n_shared or out.parts[0]:
+        return []
+    lanes = columns(experts.shared_hidden_dim, out.shard.rank, out.shard.n, out.lanes)
+    return _block(out, f"layers.{layer}.ffn", "shared", lanes, None)
+
+
+def _block(
+    out: SplitLayout, ff: str, name: str, lanes: Lanes, expert: int | None
+) -> list[Matrix]:
+    prefix = "0.shared." if name == "shared" else "0."
+    made = [
+        Matrix(f"{prefix}{p}", f"{ff}.{name}.{p}", lanes, out.shard.into, ff + ".norm", index=expert)
+        for p in ("gate", "up")
+    ]
+    down = Matrix(
+        f"{prefix}down", f"{ff}.{name}.down", out.shard.out, lanes, n_bytes=3, index=expert
+    )
+    return [*made, down]
 
 
 def place_head(out: SplitLayout, parts: Parts) -> None:

@@ -20,7 +20,9 @@ from takt.lpu.compiler.schedule import Placed
 from takt.lpu.isa import Program
 from takt.lpu.isa.table import BY_NAME, Type
 from takt.lpu.machine import Activity
-from takt.lpu.system.lower import Own, SplitStep, Swap, on_one_chip, over_links
+from takt.lpu.system.drive import on_one_chip, over_links
+from takt.lpu.system.experts import ExpertStep
+from takt.lpu.system.lower import Own, Swap
 from takt.lpu.system.place import (
     WORK_WORDS,
     Region,
@@ -31,6 +33,7 @@ from takt.lpu.system.place import (
     place_attention,
     place_caches,
     place_embedding,
+    place_experts,
     place_feed_forward,
     place_head,
     region,
@@ -52,6 +55,7 @@ class Kind:
     attention: bool = False
     window: int = 0  # of the attention, 0 for none
     ffn: tuple[int, int, int] = (0, 0, 1)
+    experts: bool = False  # the feed-forward is a mixture: its parts are experts, not columns
     head: tuple[int, int, int] = (0, 0, 1)
 
     @property
@@ -60,7 +64,7 @@ class Kind:
         out = [f"attention.w{self.window}" if self.window else "attention"] if self.attention else []
         for what, (first, count, of) in (
             ("embed", self.embed),
-            ("ffn", self.ffn),
+            ("experts" if self.experts else "ffn", self.ffn),
             ("head", self.head),
         ):
             if count:
@@ -143,8 +147,11 @@ class Cut:
                     place_caches(out)
         if kind.ffn[1]:
             with region(outs, "ffn"):
-                for out in outs:
-                    place_feed_forward(out, kind.ffn)
+                if kind.experts:
+                    place_experts(outs, kind.ffn)
+                else:
+                    for out in outs:
+                        place_feed_forward(out, kind.ffn)
         if kind.head[1]:
             with region(outs, "head"):
                 for out in outs:
@@ -190,7 +197,7 @@ class Library:
         name = f"{kind.name}.{block}" if kind.attention else kind.name
 
         def build() -> Plan:
-            def pieces(step: SplitStep) -> Swap:
+            def pieces(step: ExpertStep) -> Swap:
                 return steps(step, kind)
 
             if cut.on_one_chip:
@@ -223,7 +230,7 @@ def link_cycles(program: Program, chip: Chip) -> int:
     return busiest * chip.c2c_vector_cycles
 
 
-def steps(step: SplitStep, kind: Kind) -> Swap:
+def steps(step: ExpertStep, kind: Kind) -> Swap:
     """What a program of a kind does, as a generator (see `lower`)."""
     state = step.layout.state
     if kind.embed[1]:
@@ -242,6 +249,7 @@ def steps(step: SplitStep, kind: Kind) -> Swap:
             before = Own(x=list(state["before"]))
         elif count < of:  # other parts, elsewhere, start from the same rows
             before = step.saved(before, state["before"])
-        x = yield from step.forward(before, x, state["x"])
+        forward = step.mixture if kind.experts else step.forward
+        x = yield from forward(before, x, state["x"])
     if kind.head[1]:
         yield from step.logits(x)

@@ -80,8 +80,8 @@ def shard(shape: ModelShape, rank: int, n: int, lanes: int) -> Shard:
         into=_gathered(size, rank, n, lanes, slots),
         out=_shards(size, rank, n, lanes),
         heads=heads,
-        ffn=_columns(shape.hidden_dim, rank, n, lanes),
-        vocab=_columns(shape.vocab_size, rank, n, lanes),
+        ffn=columns(shape.hidden_dim, rank, n, lanes),
+        vocab=columns(shape.vocab_size, rank, n, lanes),
     )
 
 
@@ -107,7 +107,7 @@ def _shards(size: int, rank: int, n: int, lanes: int) -> Lanes:
     return out.reshape(n * n_own, lanes)
 
 
-def _columns(total: int, rank: int, n: int, lanes: int) -> Lanes:
+def columns(total: int, rank: int, n: int, lanes: int) -> Lanes:
     """An even share of columns, rounded up; columns beyond the last are zeros."""
     share = -(-total // n)
     out = plain(share, lanes)

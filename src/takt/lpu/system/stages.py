@@ -114,13 +114,30 @@ def _pieces(library: Library, n_parts: int, users: int) -> list[Piece]:
                 work_words=regions["attention"].work_words,
             )
         )
-        for part in range(n_parts):
-            kind = Kind(ffn=(part, 1, n_parts))
+        mixture = shape.has_experts(layer)
+        of = _expert_parts(library, limit) if mixture else n_parts
+        for part in range(of):
+            kind = Kind(ffn=(part, 1, of), experts=mixture)
             region = library.regions(kind)["ffn"]
             out.append(
                 Piece(kind=kind, layer=layer, words=region.words, work_words=region.work_words)
             )
     return out + _heads(library, limit)
+
+
+def _expert_parts(library: Library, limit: int) -> int:
+    """Into how few parts the experts of a layer must be cut, each of which fits a group.
+
+    Every part has as many slots as a token has experts, since all of them might lie in it.
+    """
+    for of in range(1, 65):
+        try:
+            words = library.regions(Kind(ffn=(0, 1, of), experts=True))["ffn"].words
+        except CapacityError:
+            continue
+        if words <= limit:
+            return of
+    raise CapacityError(f"a single expert of {library.cut.shape.name} does not fit a chip")
 
 
 def _tables(library: Library, limit: int) -> list[Piece]:
@@ -225,8 +242,10 @@ def _merged(pieces: Sequence[Piece]) -> list[tuple[Kind, int]]:
 
 def _join(a: Kind, b: Kind) -> Kind | None:
     if b.ffn[1] and not a.embed[1] and not a.head[1]:
+        if a.ffn[1] and b.experts:
+            return None  # each part has slots of its own
         ffn = (a.ffn[0], a.ffn[1] + 1, b.ffn[2]) if a.ffn[1] else b.ffn
-        return Kind(attention=a.attention, window=a.window, ffn=ffn)
+        return Kind(attention=a.attention, window=a.window, ffn=ffn, experts=b.experts)
     if b.embed[1] and a.embed[1]:
         return Kind(embed=(a.embed[0], a.embed[1] + 1, b.embed[2]))
     if b.head[1] and a.head[1]:

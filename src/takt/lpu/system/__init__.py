@@ -1,0 +1,39 @@
+"""Many chips: a model cut over a system, as one exact schedule, and what it comes to.
+
+compile      the front door: groups in a line, one token's way     summary      its figures
+shards, place, lower, boundary   the cut itself                    fit          how many chips it takes
+programs, stages, line           programs, stages, groups          speculative  with a draft model
+session      a model in use                                        scope        what is scheduled so far
+"""
+
+from takt.lpu.system.compile import OBJECTIVES, SystemCompiled, Visit, compile_system
+from takt.lpu.system.fit import fewest_chips
+from takt.lpu.system.scope import check_scope
+from takt.lpu.system.speculative import (
+    MOST_DRAFT_TOKENS,
+    Pace,
+    Speculation,
+    best_speculation,
+    draft_beside,
+    expected_tokens,
+    speculate,
+)
+from takt.lpu.system.summary import SystemSummary, VisitKind, summarise_system
+
+__all__ = [
+    "MOST_DRAFT_TOKENS",
+    "OBJECTIVES",
+    "Pace",
+    "Speculation",
+    "SystemCompiled",
+    "SystemSummary",
+    "Visit",
+    "VisitKind",
+    "best_speculation",
+    "check_scope",
+    "compile_system",
+    "draft_beside",
+    "fewest_chips",
+    "speculate",
+    "summarise_system",
+]
