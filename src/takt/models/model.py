@@ -6,7 +6,8 @@ Does not know file formats; loaders hand it the promises.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -58,6 +59,13 @@ class Model:
         self.source = source
         self._files = tuple(files)
         self._tensors = _checked(shape, tensors, source)
+
+    def keeping(self) -> "Model":
+        """The same model, whose tensors are kept once read; for reading parts of a large tensor one by one."""
+        kept = {name: replace(ref, read=cache(ref.read)) for name, ref in self._tensors.items()}
+        return Model(
+            shape=self.shape, tensors=kept, source=self.source, tokenizer=self.tokenizer
+        )
 
     def names(self) -> tuple[str, ...]:
         """Names of the stored tensors, in the order they are used."""

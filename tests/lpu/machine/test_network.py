@@ -32,7 +32,6 @@ NAMES = {queue.name: queue.number for queue in queues(FULL)}
 SENT = 5  # `mem.e40` reads in cycle 0, `sxm.c2c.e0` sends in cycle 5
 LINK = FULL.c2c.link_cycles
 EPOCH = FULL.c2c.epoch_cycles
-OTHER_WAY = Wire(source_chip=1, source_link=1, target_chip=0, target_link=0, extra_cycles=0)
 
 
 def program(text: str, chip: Chip = CHIP, constant: Sequence[tuple[int, int, int]] = ()) -> Program:
@@ -166,6 +165,35 @@ def test_a_vector_may_wait_on_its_wire_for_a_later_run() -> None:
     assert np.array_equal(words(second)[10], words(first)[0])
 
 
+def test_a_vector_that_is_received_and_dropped_holds_up_what_is_sent_after_it() -> None:
+    back = Wire(source_chip=1, source_link=2, target_chip=0, target_link=3, extra_cycles=0)
+    copy = "0: mem.e40 read 5 e7\n1: mem.e43 write 6 e7"
+    answer = f"{copy}\n100: sxm.c2c.e1 receive e5 link3\n{send(0, 200)}"
+    system = pair(answer, f"{send(2)}\n{receive(300)}")
+    first, second = run(replace(system, wires=(*system.wires, back)))
+    assert np.array_equal(words(second)[10], words(first)[0])
+
+
+def test_a_run_ends_only_when_it_has_received_what_it_drops() -> None:
+    """Chip 0 has its turn before chip 1 has sent anything; its first run drops a vector, its second keeps the next."""
+    back = Wire(source_chip=1, source_link=0, target_chip=0, target_link=1, extra_cycles=0)
+    system = SystemProgram(
+        chip=CHIP,
+        programs=(
+            program("200: sxm.c2c.e1 receive e5 link1"),
+            program(receive(10)),
+            program(send(0, 50, 100)),
+        ),
+        instances=tuple(
+            Instance(chip=chip, program=n, start_cycle=start)
+            for n, (chip, start) in enumerate(((0, 0), (0, 10 * EPOCH), (1, 0)))
+        ),
+        wires=(back,),
+    )
+    first, second = run(system)
+    assert np.array_equal(words(first)[10], words(second)[1])
+
+
 # Faults
 
 
@@ -189,6 +217,9 @@ def test_links_that_are_renamed_to_one_are_one() -> None:
     together = replace(system.instances[0], links=(0, 1, 2, 0))
     system = replace(system, instances=(together, system.instances[1]))
     assert fault(system) == ("link busy", 6, "sxm.c2c.e1 of chip 0")
+    at_once = both.replace("1: mem.e41", "0: mem.e41").replace("6: sxm", "5: sxm")
+    system = replace(system, programs=(program(at_once), system.programs[1]))
+    assert fault(system) == ("link busy", 5, "sxm.c2c.e0 of chip 0")
 
 
 def test_a_link_without_a_wire_takes_and_gives_nothing() -> None:
@@ -212,16 +243,16 @@ def test_a_vector_that_nobody_receives_is_a_fault_and_so_is_one_that_nobody_sent
 
 
 def test_a_chip_starts_at_an_epoch_and_only_when_its_queues_are_filled() -> None:
-    text = "0: mem.e40 read 0 e0\n1: mem.e43 write 9 e0"
-    ready = program_cycles(program(text), CHIP) + CHIP.launch_cycles
-    soonest = -(-ready // EPOCH) * EPOCH
+    chip = replace(CHIP, c2c=replace(CHIP.c2c, epoch_cycles=16))
+    copy = program("0: mem.e40 read 0 e0\n1: mem.e43 write 9 e0", chip)
+    soonest = -(-(program_cycles(copy, chip) + chip.launch_cycles) // 16) * 16
 
     def again(start: int) -> SystemProgram:
         runs = (Instance(chip=0, program=0, start_cycle=n) for n in (start, 0))
-        return SystemProgram(chip=CHIP, programs=(program(text),), instances=tuple(runs))
+        return SystemProgram(chip=chip, programs=(copy,), instances=tuple(runs))
 
     run(again(soonest))
-    assert fault(again(soonest - EPOCH)) == ("launch", soonest - EPOCH, "start of chip 0")
+    assert fault(again(soonest - 16)) == ("launch", soonest - 16, "start of chip 0")
     assert fault(again(soonest + 1)) == ("launch", soonest + 1, "start of chip 0")
 
 
@@ -284,7 +315,7 @@ def test_moved_words_are_judged_where_they_come_to_lie() -> None:
     assert fault(moving(_COPY, far)) == ("address range", 0, "mem.e40 of chip 0")
     both_low = replace(_MOVE, delta=0), Move(first_word=50, end_word=51, delta=-30)
     assert fault(moving(_COPY, *both_low)) == ("bank conflict", 21, "mem.e43 of chip 0")
-    constant = [(NAMES["mem.e43"], 32, 34)]
+    constant = [(NAMES["mem.e43"], 30, 34), (NAMES["mem.e43"], 31, 32)]
     run(moving(_COPY, constant=constant))
     assert fault(moving(_COPY, _MOVE, constant=constant)) == (
         "constant write",

@@ -205,8 +205,10 @@ class Image:
             self.next_word[s] = base + words
         return slices, base
 
-    def add_matrix(self, matrix: Matrix, type_: Type, side: int | None = None) -> None:
-        """Place the tiles of a matrix.
+    def add_matrix(
+        self, matrix: Matrix, type_: Type, side: int | None = None, beside: str = ""
+    ) -> None:
+        """Place the tiles of a matrix; with `beside`, on the engines of another, whose sums it joins.
 
         Each output chunk goes to the MXM engine that has the fewest columns of this matrix, so that all load it at once;
         of equals, to the one with the fewest in all. In a `compact` image only the latter counts, which fits more.
@@ -219,6 +221,9 @@ class Image:
                 for e in self.groups_on
                 if (e[1] < 0) == (type_ is Type.F16) and side in (None, e[0])
             ]
+            if beside:
+                other = self.tiles[beside, out_chunk, 0]
+                engines = [(other.side, other.plane)]
             engine = min(
                 engines, key=lambda e: (0 if self.compact else own[e], self.groups_on[e], e)
             )

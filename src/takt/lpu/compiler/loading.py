@@ -84,7 +84,7 @@ class Engines:
         """
         g = self._board.g
         ready = max((b.done for b in tile.sources), default=-1)
-        start = max(start, g.x_mxm + g.read, ready + 1 + g.read + g.x_mxm)
+        start = max(start, g.x_mxm + g.read, ready + 1 + g.gather + g.x_mxm)
         groups = max(
             [tile.first_group + tile.n_groups, *(self._dirty.get(p, 0) for p in tile.planes)]
         )

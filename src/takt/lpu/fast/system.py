@@ -205,7 +205,8 @@ class _Walker:
     def _fill(self, run: PreparedRun) -> LinkEvent | None:
         """Give vectors that are there to the next receives, in order; the first receive that finds none, or None."""
         arena = run.prepared.arena
-        for event in run.receives[self._n_received :]:
+        while self._n_received < len(run.receives):
+            event = run.receives[self._n_received]
             line = self._ends.ending[self._ends.end(run.number, event.link)]
             if not line:
                 return event
@@ -217,9 +218,8 @@ class _Walker:
         """Run the tape to an operation, and send what was sent until there or to the operation at fault."""
         kind, at = run.prepared.carry_out(self._op, end, self._threads)
         self._op = at if kind else end
-        for event in run.sends[self._n_sent :]:
-            if event.op >= self._op:
-                break
+        while self._n_sent < len(run.sends) and run.sends[self._n_sent].op < self._op:
+            event = run.sends[self._n_sent]
             line = self._ends.leaving[self._ends.end(run.number, event.link)]
             line.append(run.prepared.arena[event.slot : event.slot + LANES].tobytes())
             self._n_sent += 1

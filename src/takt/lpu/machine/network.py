@@ -22,6 +22,8 @@ Ints = NDArray[np.int64]
 
 MAX_CYCLE = (1 << 40) - 1
 """Latest start of an instance."""
+MAX_CHIPS = 1 << 16
+"""Chips that a system may have."""
 LINK_OPS = (BY_NAME["send"].op, BY_NAME["receive"].op)
 _MAX_WORD = (1 << 16) - 1  # of an address column
 MOVED_COLUMNS = tuple(
@@ -175,13 +177,30 @@ def _program_faults(system: SystemProgram) -> Iterator[str]:
 def _instance_faults(system: SystemProgram) -> Iterator[str]:
     chip, n_programs = system.chip, len(system.programs)
     for i in system.instances:
-        if i.chip < 0 or not 0 <= i.start_cycle <= MAX_CYCLE or not 0 <= i.program < n_programs:
+        if (
+            not 0 <= i.chip < MAX_CHIPS
+            or not 0 <= i.start_cycle <= MAX_CYCLE
+            or not 0 <= i.program < n_programs
+        ):
             yield f"chip {i.chip} cannot start program {i.program} in cycle {i.start_cycle}"
     for names in {i.links for i in system.instances}:
         if any(not 0 <= link < chip.c2c.links for link in names):
             yield f"links are renamed to {names}; a chip has 0..{chip.c2c.links - 1}"
+    yield from _rename_faults(system)
     for moves in {i.relocation for i in system.instances}:
         yield from _move_faults(moves, chip.mem_slices)
+
+
+def _rename_faults(system: SystemProgram) -> Iterator[str]:
+    """Programs that use a link beyond those that an instance renames."""
+    highest = [
+        int(rows["b"][np.isin(rows["op"], LINK_OPS)].max(initial=0))
+        for rows in (program.instructions for program in system.programs)
+    ]
+    kinds = {(i.program, i.links) for i in system.instances if i.links}
+    for program, names in kinds:
+        if 0 <= program < len(highest) and highest[program] >= len(names):
+            yield f"link {highest[program]} of program {program} is given no link of the chip"
 
 
 def _move_faults(moves: Sequence[Move], n_slices: int) -> Iterator[str]:
@@ -205,7 +224,7 @@ def _wire_faults(system: SystemProgram) -> Iterator[str]:
         if len(set(ends)) < len(ends):
             yield "two wires share one end of a link"
         for chip, link in ends:
-            if chip < 0 or not 0 <= link < n_links:
+            if not 0 <= chip < MAX_CHIPS or not 0 <= link < n_links:
                 yield f"a wire ends at link {link} of chip {chip}"
     if any(wire.extra_cycles < 0 for wire in system.wires):
         yield "a wire brings its vectors before they are sent"

@@ -15,10 +15,9 @@ from takt.lpu.system.speculative import (
     Speculation,
     best_speculation,
     draft_beside,
-    expected_tokens,
     speculate,
 )
-from takt.lpu.system.summary import SystemSummary, VisitKind, summarise_system
+from takt.lpu.system.summary import SystemSummary, host_seconds, summarise_system
 
 __all__ = [
     "MOST_DRAFT_TOKENS",
@@ -28,12 +27,12 @@ __all__ = [
     "SystemCompiled",
     "SystemSummary",
     "Visit",
-    "VisitKind",
     "best_speculation",
     "check_scope",
     "compile_system",
     "draft_beside",
     "fewest_chips",
+    "host_seconds",
     "speculate",
     "summarise_system",
 ]

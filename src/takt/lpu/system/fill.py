@@ -41,8 +41,9 @@ def fill_chip(memory: Memory, model: Model, cut: Cut, slots: Sequence[Slot], pla
     for out in cut.layouts(Kind(), place):
         out.image.write(memory, model)
     for slot in slots:
+        kept = model.keeping()
         for out in cut.layouts(slot.kind, place):
-            writer = _Writer(memory, model, out, slot)
+            writer = _Writer(memory, kept, out, slot)
             if slot.kind.embed[1]:
                 writer.tables()
             if slot.kind.attention:
@@ -65,6 +66,7 @@ class _Writer:
 
     def __init__(self, memory: Memory, model: Model, out: SplitLayout, slot: Slot) -> None:
         self._memory, self._model, self._out, self._slot = memory, model, out, slot
+        self._scales: dict[str, np.ndarray] = {}
 
     def matrices(self, region: str, matrices: Sequence[Matrix]) -> None:
         """Tiles, scales, factors and biases of the matrices of a region."""
@@ -101,37 +103,39 @@ class _Writer:
             for matrix in matrices:
                 folded = matrix.folded(self._model)
                 if out.weights is Type.I8:
-                    folded = np.rint(folded / self._scales[matrix.key.split(".")[-1]][:, None])
+                    folded = np.rint(folded / self._scales[_steps_of(matrix)][:, None])
                 self._tiles("ffn", matrix, folded, step)
 
     def _expert_scales(self, sets: Sequence[Sequence[Matrix]]) -> None:
-        """One scale for each output, and one bound of hidden values, for all experts of the layer."""
+        """One scale for each output of a matrix and one bound of hidden values, for all experts of the layer.
+
+        What is summed over experts must be in the same steps, so the shared experts' down matrix has them, too.
+        """
         out, model = self._out, self._model
         root = MARGIN * float(np.sqrt(model.shape.dim))
-        self._scales: dict[str, np.ndarray] = {}
         bound = 0.0
         for matrices in sets:
             reach = []
             for matrix in matrices:
                 folded = matrix.folded(model)
-                part = matrix.key.split(".")[-1]
+                name = _steps_of(matrix)
                 scales = matrix.scales(folded)
-                self._scales[part] = np.maximum(self._scales.get(part, scales), scales)
-                if part != "down":
+                self._scales[name] = np.maximum(self._scales.get(name, scales), scales)
+                if name != "0.down":
                     reach.append(np.linalg.norm(folded.astype(np.float64), axis=1) * root)
             bound = max(bound, float((reach[0] * reach[1]).max()))
         experts = model.shape.experts
         assert experts is not None
         bound *= MARGIN * max(1.0, experts.routed_scale)
-        for matrix in sets[0]:
-            part = matrix.key.split(".")[-1]
-            own = out.shard.own if part == "down" else out.ffn
-            top = bound if part == "down" else root
-            step = self._scales[part] * np.float32(top / matrix.levels)
-            self._rows("ffn", out.scale[f"0.{part}"], lanes_of(own, step))
-            if part == "down":
-                factor = np.full((1, out.lanes), matrix.levels / bound, np.float32)
-                self._rows("ffn", [out.factor["0.down"]], factor)
+        for matrix in (*sets[0], *sets[-1]):
+            name = _steps_of(matrix)
+            own = out.shard.own if name == "0.down" else matrix.out
+            top = bound if name == "0.down" else root
+            step = self._scales[name] * np.float32(top / matrix.levels)
+            self._rows("ffn", out.scale[name], lanes_of(own, step))
+        levels = sets[0][-1].levels
+        factor = np.full((1, out.lanes), levels / bound, np.float32)
+        self._rows("ffn", [out.factor["0.down"]], factor)
 
     def _choice(self) -> None:
         """Constant rows of the router: biases, and where each expert of the part lies."""
@@ -239,6 +243,11 @@ class _Writer:
     def moved(self, region: str, buffer: Buffer) -> Buffer:
         """A buffer of the work slices where the slot has it."""
         return moved_row(self._out, self._slot, region, buffer)
+
+
+def _steps_of(matrix: Matrix) -> str:
+    """The key under which the scales of an expert's matrix are found."""
+    return "0.down" if matrix.key.endswith(".down") else matrix.key
 
 
 def moved_row(out: SplitLayout, slot: Slot, region: str, buffer: Buffer) -> Buffer:

@@ -229,10 +229,6 @@ def place_experts(outs: Sequence[SplitLayout], parts: Parts) -> None:
         out.matrices[router.key] = router
         out.image.add_matrix(router, F16)
         _router_rows(out)
-        shared = shared_matrices(out, 0)
-        for matrix in shared:
-            out.matrices[matrix.key] = matrix
-            out.image.add_matrix(matrix, out.weights)
     first, _ = level(image)
     for out in outs:
         _place(out, expert_matrices(out, 0, 0))
@@ -246,6 +242,20 @@ def place_experts(outs: Sequence[SplitLayout], parts: Parts) -> None:
                     raise CapacityError(f"{count} experts do not fit the weight slices")
     for out in outs:
         out.stride = end - first
+        _place_shared(out)
+
+
+def _place_shared(out: SplitLayout) -> None:
+    """The experts that every token meets: their sums join those of the others, on the same planes."""
+    for matrix in shared_matrices(out, 0):
+        is_down = matrix.out is out.shard.out
+        out.matrices[matrix.key] = matrix
+        out.image.add_matrix(matrix, out.weights, beside="0.down" if is_down else "")
+        if out.weights is I8 and not is_down:
+            out.scale[matrix.key] = [
+                out.image.constant_row(f"{matrix.key}.scale{c}", F32, 0, _blank(out))
+                for c in range(len(matrix.out))
+            ]
 
 
 def n_experts(shape: ModelShape) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from takt.errors import UnsupportedError
 from takt.models import ModelShape
 
-SCHEDULED: frozenset[str] = frozenset()
+SCHEDULED: frozenset[str] = frozenset({"a mixture of experts"})
 """Of `ModelShape.special_parts`, those that programs of a system contain."""
 
 

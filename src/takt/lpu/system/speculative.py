@@ -114,13 +114,10 @@ def speculate(
     )
 
 
-def best_speculation(
-    model: Pace, draft: Pace, acceptance: float, *, users: int = 1
-) -> Speculation:
+def best_speculation(model: Pace, draft: Pace, acceptance: float, *, users: int = 1) -> Speculation:
     """The number of draft tokens that serves a user fastest, of 1 to `MOST_DRAFT_TOKENS`; of equals the smallest."""
     tried = [
-        speculate(model, draft, acceptance, k, users=users)
-        for k in range(1, MOST_DRAFT_TOKENS + 1)
+        speculate(model, draft, acceptance, k, users=users) for k in range(1, MOST_DRAFT_TOKENS + 1)
     ]
     return max(tried, key=lambda s: (s.tokens_per_s_user, -s.draft_tokens))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from takt.chips import Fact, Kind
 from takt.lpu.energy import Energy, Sensitivity, system_energy
 from takt.lpu.system.compile import SystemCompiled, Visit
+from takt.lpu.system.fit import longest_context, most_users
 from takt.units import cycles_to_s
 
 TIMING_GROUPS = ("core", "layout", "mem", "vxm", "mxm", "sxm", "icu", "c2c")
@@ -20,7 +21,6 @@ TIMING_GROUPS = ("core", "layout", "mem", "vxm", "mxm", "sxm", "icu", "c2c")
 SYSTEM_GROUPS = ("node", "block", "rack", "hall")
 """Groups of a system's facts that cycles follow from."""
 LOGIT_BYTES = 4
-BASIS = "simulated: schedules proved free of hazards, cycles exact for the facts of the chip and the system"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,9 @@ class VisitKind:
     cycles: int
     bound_cycles: int
     limits: tuple[str, ...]  # what sets the bounds, the most frequent first
-    programs: tuple[tuple[int, int, str, int], ...]  # (cycles, bound, limit, count) of distinct ones
+    programs: tuple[
+        tuple[int, int, str, int], ...
+    ]  # (cycles, bound, limit, count) of distinct ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +64,27 @@ class SystemSummary:
     tokens_per_s_total: float
     host_s: float
     tokens_per_s_user_with_host: float
-    max_users: int | None  # None without a cache to run out of
-    max_context: int
+    max_users: int | None  # that fit, if stages are cut for them; None: any number
+    max_context: int  # that fits, likewise
     sram_used_fraction: float
     energy: Energy
     sensitivity: tuple[Sensitivity, ...]
     visits: tuple[VisitKind, ...]
     gap_cycles: int  # between visits: from the end of one to the start of the next
     assumptions: tuple[Fact, ...]
+    basis: str = (
+        "simulated: schedules proved free of hazards, cycles exact for the facts of chip and system"
+    )
 
     @property
     def step_s(self) -> float:
         """Seconds from the token to its logits, on the chips."""
         return cycles_to_s(self.step_cycles, self.clock_hz)
+
+    @property
+    def users_to_fill(self) -> int:
+        """Users with which the pipeline is full: more do not add to the total."""
+        return -(-self.step_cycles // self.interval_cycles)
 
     @property
     def bound_ratio(self) -> float:
@@ -108,8 +118,8 @@ def summarise_system(compiled: SystemCompiled) -> SystemSummary:
         tokens_per_s_total=total,
         host_s=host_s,
         tokens_per_s_user_with_host=1 / _period_s(compiled, host_s),
-        max_users=_max_users(compiled),
-        max_context=compiled.max_context,
+        max_users=most_users(compiled),
+        max_context=longest_context(compiled),
         sram_used_fraction=compiled.sram_used_fraction,
         energy=joules,
         sensitivity=joules.sensitivity(chip),
@@ -131,11 +141,6 @@ def _period_s(compiled: SystemCompiled, host_s: float) -> float:
     hz = compiled.cut.chip.clock_hz
     own = cycles_to_s(compiled.step_cycles, hz) + host_s
     return max(own, cycles_to_s(compiled.users * compiled.interval_cycles, hz))
-
-
-def _max_users(compiled: SystemCompiled) -> int | None:
-    attends = any(slot.kind.attention for stage in compiled.stages for slot in stage.slots)
-    return compiled.max_users if attends else None
 
 
 def visit_kinds(visits: Iterable[Visit]) -> tuple[VisitKind, ...]:

@@ -1,0 +1,93 @@
+"""Small networks for tests, and int8 networks computed a second time, in plain integers."""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from takt.lpu.vision import Conv, ImageGraph, VisionCompiled
+from takt.lpu.vision.numbers import constant_lanes, integer_numbers
+
+
+def conv(
+    rng: np.random.Generator,
+    name: str,
+    source: str,
+    shape: tuple[int, int],
+    k: int = 3,
+    stride: int = 1,
+    *,
+    relu: bool = True,
+    residual: str = "",
+    pad: int | None = None,
+) -> Conv:
+    """`shape` = output and input channels."""
+    n, c = shape
+    pad = k // 2 if pad is None else pad
+    return Conv(
+        name=name,
+        input=source,
+        weight=(rng.standard_normal((n, c, k, k)) * (2 / (c * k * k)) ** 0.5).astype(np.float32),
+        bias=(rng.standard_normal(n) * 0.2).astype(np.float32),
+        kernel=(k, k),
+        stride=(stride, stride),
+        pads=(pad, pad, pad, pad),
+        relu=relu,
+        residual=residual,
+    )
+
+
+def head(rng: np.random.Generator, source: str, shape: tuple[int, int], size: int) -> Conv:
+    """Mean over a square image and a fully connected layer."""
+    n, c = shape
+    weight = rng.standard_normal((n, c, 1, 1)) * (1 / c) ** 0.5 / size**2
+    return Conv(
+        name="logits",
+        input=source,
+        weight=weight.astype(np.float32),
+        bias=rng.standard_normal(n).astype(np.float32) * 0.1,
+        kernel=(size, size),
+        uniform=True,
+    )
+
+
+def network(*layers: object, shape: tuple[int, int, int]) -> ImageGraph:
+    return ImageGraph(name="test", input="image", input_shape=shape, layers=tuple(layers))
+
+
+def integer_logits(compiled: VisionCompiled, image: np.ndarray) -> np.ndarray:
+    """The logits of an int8 network by docs/vision.md's formulas, without vectors, tiles or cycles."""
+    graph, meaning = compiled.graph, compiled._meaning
+    first = meaning[graph.input]
+    found = {graph.input: np.clip(np.rint(image / np.float32(first.scale)), -128, 127)}
+    for layer in graph.layers:
+        if not isinstance(layer, Conv):
+            found[layer.name] = windows(found[layer.input], layer, -128).max(axis=(3, 4))
+            continue
+        start, one = constant_lanes(compiled._plan.layouts[layer.input])
+        residual = meaning[layer.residual] if layer.residual else None
+        numbers = integer_numbers(
+            layer, meaning[layer.input], meaning[layer.name], residual, one - start
+        )
+        view = windows(found[layer.input], layer, meaning[layer.input].zero).astype(np.int64)
+        if layer.uniform:
+            sums = np.einsum("nc,cyxij->nyx", numbers.weight[:, :, 0, 0].astype(np.int64), view)
+        else:
+            sums = np.einsum("ncij,cyxij->nyx", numbers.weight.astype(np.int64), view)
+        factor = numbers.factor.astype(np.float32)[:, None, None]
+        summand = numbers.summand.astype(np.float32)[:, None, None]
+        if layer.residual:
+            scaled = (sums + numbers.bias[:, None, None]).astype(np.float32) * factor
+            found[layer.name] = np.clip(np.rint(scaled) + found[layer.residual], -128, 127)
+            continue
+        real = sums.astype(np.float32) * factor + summand
+        if layer.name == graph.output:
+            real = np.maximum(real, np.float32(0)) if layer.relu else real
+            return real.astype(np.float16).astype(np.float32).reshape(-1) * np.float32(meaning[layer.name].scale)  # fmt: skip
+        found[layer.name] = np.clip(np.rint(real), -128, 127)
+    raise AssertionError("no output")
+
+
+def windows(x: np.ndarray, layer: object, fill: float) -> np.ndarray:
+    top, left, bottom, right = layer.pads
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right)), constant_values=fill)
+    view = sliding_window_view(padded, layer.kernel, axis=(1, 2))
+    return view[:, :: layer.stride[0], :: layer.stride[1]]
