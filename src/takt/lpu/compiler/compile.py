@@ -136,6 +136,12 @@ def compile_model(
     """
     if weights not in ("fp16", "int8"):
         raise UsageError(f"weights {weights!r}: expected 'fp16' or 'int8'")
+    if model.shape.special_parts:
+        parts = ", ".join(model.shape.special_parts)
+        raise UnsupportedError(
+            f"{model.shape.name} has {parts}: not compiled for one chip",
+            hint="takt compile --system compiles some of these for many chips",
+        )
     limit = model.shape.max_context
     context = min(limit, DEFAULT_CONTEXT) if context is None else context
     if not 1 <= context <= limit:

@@ -32,7 +32,7 @@ def earliest(task: Task, chain: Chain, g: Geometry, engines: Engines) -> int:
 def earliest_ideal(task: Task, chain: Chain, g: Geometry) -> int:
     """The first cycle, at least 0, on a machine without resource limits."""
     n, ii = task.rows, chain.interval
-    first = _gather_start(chain, g)
+    first = _gather_start(chain, g, ideal=True)
     for source, offset in buffer_reads(chain):
         ready = source.buffer.ideal + _slack(n, ii, source.buffer, source.fixed_row)
         first = max(first, ready + g.read + 1 - offset)
@@ -47,12 +47,21 @@ def earliest_ideal(task: Task, chain: Chain, g: Geometry) -> int:
     return first
 
 
-def _gather_start(chain: Chain, g: Geometry) -> int:
-    """Room for a gather's addresses to travel, whose reads must not be dispatched before cycle 0."""
+def _gather_start(chain: Chain, g: Geometry, *, ideal: bool = False) -> int:
+    """When addresses of gathers can have travelled, whose reads must not be dispatched before cycle 0."""
     first = 0
     for micro in chain.micros:
-        if any(isinstance(source, FromGather) for source in micro.sources):
+        for source in micro.sources:
+            if not isinstance(source, FromGather):
+                continue
             first = max(first, 4 * g.x_mxm - micro.offset)
+            maps, x = source.maps, g.slice_x[source.table.slices[0][0]]
+            if ideal:
+                first = max(first, maps.ideal_done + g.read + g.gather - micro.offset)
+            elif maps.written:
+                away = max(abs(x - g.slice_x[s]) for byte in maps.slices for s in byte)
+                ready = maps.done + 1 + g.read + away + g.gather + abs(x)
+                first = max(first, ready - micro.offset)
     return first
 
 

@@ -6,8 +6,8 @@ programs, stages, line           programs, stages, groups          speculative  
 session      a model in use                                        scope        what is scheduled so far
 """
 
-from takt.lpu.system.compile import OBJECTIVES, SystemCompiled, Visit, compile_system
-from takt.lpu.system.fit import fewest_chips
+from takt.lpu.system.compile import SystemCompiled, compile_system
+from takt.lpu.system.fit import fewest_chips, most_users
 from takt.lpu.system.scope import check_scope
 from takt.lpu.system.speculative import (
     MOST_DRAFT_TOKENS,
@@ -21,18 +21,17 @@ from takt.lpu.system.summary import SystemSummary, host_seconds, summarise_syste
 
 __all__ = [
     "MOST_DRAFT_TOKENS",
-    "OBJECTIVES",
     "Pace",
     "Speculation",
     "SystemCompiled",
     "SystemSummary",
-    "Visit",
     "best_speculation",
     "check_scope",
     "compile_system",
     "draft_beside",
     "fewest_chips",
     "host_seconds",
+    "most_users",
     "speculate",
     "summarise_system",
 ]

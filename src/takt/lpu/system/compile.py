@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from takt.chips import Chip, Network, System
-from takt.errors import CapacityError, CompileError, UsageError
+from takt.errors import CapacityError, CompileError, UnsupportedError, UsageError
 from takt.lpu.compiler.geometry import geometry
 from takt.lpu.isa import Program
 from takt.lpu.isa.table import Type
@@ -230,6 +230,7 @@ def compile_system(
         raise UsageError(f"context {context}: {shape.name} allows 1 to {shape.max_context}")
     if users < 1:
         raise UsageError(f"users {users}: expected at least 1")
+    require_supported(shape)
     network = system.network(n_chips)
     made: list[SystemCompiled] = []
     errors: list[CapacityError | CompileError] = []
@@ -245,6 +246,19 @@ def compile_system(
     if objective == "latency":
         return min(made, key=lambda m: (m.period_cycles, m.cut.n))
     return max(made, key=lambda m: (m.tokens_per_s_total, -m.cut.n))
+
+
+SPECIAL_PARTS = ("a mixture of experts", "latent attention", "attention sinks")
+"""What this compiler does beyond a plain transformer (names of `ModelShape.special_parts`)."""
+
+
+def require_supported(shape: ModelShape) -> None:
+    """Raise UnsupportedError for a model with parts that this compiler does not know."""
+    if shape.family != "decoder":
+        raise UnsupportedError(f"{shape.name} is an encoder: systems run decoders so far")
+    unknown = [part for part in shape.special_parts if part not in SPECIAL_PARTS]
+    if unknown:
+        raise UnsupportedError(f"{shape.name} has {', '.join(unknown)}: not compiled for systems yet")
 
 
 def compile_on_one_chip(

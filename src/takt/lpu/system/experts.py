@@ -16,7 +16,15 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from takt.lpu.compiler.blocks import Hidden, Operand
-from takt.lpu.compiler.ir import Accumulator, Buffer, FromBuffer, FromNode, Source, Task
+from takt.lpu.compiler.ir import (
+    Accumulator,
+    Buffer,
+    FromBuffer,
+    FromGather,
+    FromNode,
+    Source,
+    Task,
+)
 from takt.lpu.compiler.matrices import Matrix
 from takt.lpu.isa.table import Type
 from takt.lpu.system.lower import Gathered, Own, SplitStep
@@ -61,8 +69,10 @@ class ExpertStep(SplitStep):
         maps = self.addresses(picks)
         shares = self.shares(picks, logits, scores)
         self.lay_slots(maps)
-        hidden = self.slots(gathered, shares)
-        return (yield from self.reduced("0.mix", hidden, x, target, "down"))
+        numbers = self.numbers(picks) if self.experts.biases else None
+        hidden = self.slots(gathered, shares, numbers)
+        more = None if numbers is None else self.down_biases(numbers, shares)
+        return (yield from self.reduced("0.mix", hidden, x, target, "down", more))
 
     # ---------------------------------------------------------------------------------------------------- router
     def router_sums(self, own: Hidden) -> list[Buffer]:
@@ -223,6 +233,39 @@ class ExpertStep(SplitStep):
             task.out(node, out[side])
         return out
 
+    def numbers(self, picks: list[Buffer]) -> dict[int, Buffer]:
+        """Rows of the bias tables that belong to the slots' experts, on each side of the chip."""
+        task, value = self.everywhere(self.picked(picks, self.layout.choice["number"], "number"))
+        node = task.op("ftoi", value)
+        out = {}
+        for side in (0, 1):
+            out[side] = self.temp(f"number{side}", I32, side, rows=self.experts.top_k)
+            task.out(node, out[side])
+        return out
+
+    def bias_of(self, part: str, c: int, slot: int, numbers: dict[int, Buffer]) -> FromGather:
+        """A row of a bias table; its number comes from the other side, so that it passes the table outward."""
+        table = self.layout.choice[f"{part}.bias"][c]
+        side = self.layout.image.g.side_of(table.slices[0][0])
+        return FromGather(table, numbers[1 - side], slot)
+
+    def down_biases(self, numbers: dict[int, Buffer], shares: Buffer) -> list[Buffer]:
+        """Σ over slots of share · bias of the own shard."""
+        out = []
+        for c in range(self.layout.shard.n_own):
+            total: Buffer | None = None
+            for s in range(self.experts.top_k):
+                task = self.task("down")
+                bias = self.bias_of("down", c, s, numbers)
+                node = task.op("mul", bias, FromBuffer(shares, s))
+                if total is not None:
+                    node = task.op("add", node, FromBuffer(total))
+                total = self.temp(f"down_bias{c}.{s}", F32)
+                task.out(node, total)
+            assert total is not None
+            out.append(total)
+        return out
+
     # ---------------------------------------------------------------------------------------------------- shares
     def shares(self, picks: list[Buffer], logits: list[Buffer], scores: list[Buffer]) -> Buffer:
         """Weight of each slot, in every lane of its row."""
@@ -327,21 +370,29 @@ class ExpertStep(SplitStep):
             layout.scale["0.mix"] = layout.scale["0.down"]
             layout.factor["0.mix"] = layout.factor["0.down"]
 
-    def slots(self, gathered: Gathered, shares: Buffer) -> list[list[Operand]]:
+    def slots(
+        self, gathered: Gathered, shares: Buffer, numbers: dict[int, Buffer] | None
+    ) -> list[list[Operand]]:
         """Activated hidden rows of all slots, times their shares, and of the shared experts."""
         out: list[list[Operand]] = []
         for s in range(self.experts.top_k):
-            share = FromBuffer(shares, s)
             for c in range(len(self.layout.ffn)):
-                out.append([self.gated(f"@{s}", "0.", c, gathered, share)])
+                if numbers is not None or self.experts.swiglu_limit is not None:
+                    node_of = self.clamped
+                else:
+                    node_of = self.gated
+                task, node = node_of(f"@{s}", "0.", c, gathered, numbers)
+                node = task.op("mul", node, FromBuffer(shares, s))
+                out.append([self.operand(task, node, f"h@{s}.{c}", "0.mix")])
         if "0.shared.down" in self.layout.matrices:
             for c in range(len(self.layout.matrices["0.shared.gate"].out)):
-                out.append([self.gated("", "0.shared.", c, gathered, None)])
+                task, node = self.gated("", "0.shared.", c, gathered, None)
+                out.append([self.operand(task, node, f"h.shared.{c}", "0.mix")])
         return out
 
     def gated(
-        self, slot: str, prefix: str, c: int, gathered: Gathered, share: FromBuffer | None
-    ) -> Operand:
+        self, slot: str, prefix: str, c: int, gathered: Gathered, _: dict[int, Buffer] | None
+    ) -> tuple[Task, FromNode]:
         """One vector of an expert's hidden rows."""
         key = f"{prefix}gate{slot}"
         task, node = self.activated(key, c, gathered.sources, gathered.later)
@@ -350,7 +401,31 @@ class ExpertStep(SplitStep):
         key = f"{prefix}up{slot}"
         task, feed, _ = self.product(key, c, gathered.sources, "up")
         up = self.scaled(task, key, c, feed, gathered.later)
-        node = task.op("mul", up, FromBuffer(gate))
-        if share is not None:
-            node = task.op("mul", node, share)
-        return self.operand(task, node, f"{prefix}h{slot}.{c}", "0.mix")
+        return task, task.op("mul", up, FromBuffer(gate))
+
+    def clamped(
+        self, slot: str, prefix: str, c: int, gathered: Gathered, numbers: dict[int, Buffer] | None
+    ) -> tuple[Task, FromNode]:
+        """The same with biases and the clamped activation of gpt-oss."""
+        rows = {}
+        for part in ("gate", "up"):
+            key = f"{prefix}{part}{slot}"
+            task, feed, _ = self.product(key, c, gathered.sources, part)
+            node: Source = self.scaled(task, key, c, feed, gathered.later)
+            if numbers is not None:
+                node = task.op("add", node, self.bias_of(part, c, int(slot[1:]), numbers))
+            limit = self.experts.swiglu_limit
+            if limit is not None:
+                node = task.op("min", node, limit)
+                if part == "up":
+                    node = task.op("add", task.op("max", node, -limit), 1.0)
+            rows[part] = [self.temp(f"{key}{c}.{i}", F32) for i in range(2 if part == "gate" else 1)]
+            made = node if isinstance(node, FromNode) else task.op("mov", node)
+            for row in rows[part]:
+                task.out(made, row)
+        task = self.task("up")
+        alpha = self.experts.swiglu_alpha or 1.0
+        power = task.op("exp", task.op("mul", FromBuffer(rows["gate"][0]), -alpha))
+        root = task.op("rsqrt", task.op("add", power, 1.0))
+        gate = task.op("mul", task.op("mul", root, root), FromBuffer(rows["gate"][1]))
+        return task, task.op("mul", gate, FromBuffer(rows["up"][0]))

@@ -49,6 +49,7 @@ def fill_chip(memory: Memory, model: Model, cut: Cut, slots: Sequence[Slot], pla
             if slot.kind.attention:
                 writer.matrices("attention", attention_matrices(out, slot.layer))
                 writer.head_norms()
+                writer.sinks()
             if slot.kind.experts:
                 writer.experts()
             elif slot.kind.ffn[1]:
@@ -93,6 +94,8 @@ class _Writer:
         router = router_matrix(out, layer)
         self._tiles("ffn", router, router.folded(self._model))
         self._choice()
+        if out.whole.experts is not None and out.whole.experts.biases:
+            self._expert_biases()
         mine = rows_of(n_experts(out.whole), out.parts)
         shared = shared_matrices(out, layer)
         sets = [expert_matrices(out, layer, e) for e in mine] + ([shared] if shared else [])
@@ -122,7 +125,7 @@ class _Writer:
                 scales = matrix.scales(folded)
                 self._scales[name] = np.maximum(self._scales.get(name, scales), scales)
                 if name != "0.down":
-                    reach.append(np.linalg.norm(folded.astype(np.float64), axis=1) * root)
+                    reach.append(self._reach(matrix, folded, root))
             bound = max(bound, float((reach[0] * reach[1]).max()))
         experts = model.shape.experts
         assert experts is not None
@@ -136,6 +139,16 @@ class _Writer:
         levels = sets[0][-1].levels
         factor = np.full((1, out.lanes), levels / bound, np.float32)
         self._rows("ffn", [out.factor["0.down"]], factor)
+
+    def _reach(self, matrix: Matrix, folded: np.ndarray, root: float) -> np.ndarray:
+        """Largest magnitude of each output of an expert's gate or up matrix, bias and clamp included."""
+        experts = self._model.shape.experts
+        reach = np.linalg.norm(folded.astype(np.float64), axis=1) * root
+        if experts is not None and experts.biases and matrix.index is not None:
+            reach = reach + np.abs(self._model.tensor(matrix.tensor + ".bias")[matrix.index])
+        if experts is not None and experts.swiglu_limit is not None:
+            reach = np.minimum(reach, experts.swiglu_limit) + (matrix.key.endswith(".up"))
+        return np.asarray(reach)
 
     def _choice(self) -> None:
         """Constant rows of the router: biases, and where each expert of the part lies."""
@@ -154,12 +167,38 @@ class _Writer:
             "high": address // ADDRESS_BASE,
             "low": address % ADDRESS_BASE,
             "within": here,
+            "number": np.where(here, np.arange(count) - mine.start, 0),
         }
         for key, values in rows.items():
             content = lanes_of(lanes, values.astype(np.float32))
             if key in ("bias", "select"):
                 content[lanes < 0] = _NEVER
             self._rows("ffn", out.choice[key], content)
+
+    def _expert_biases(self) -> None:
+        """Rows of the bias tables."""
+        out = self._out
+        mine = rows_of(n_experts(out.whole), out.parts)
+        for part, lanes in (("gate", out.ffn), ("up", out.ffn), ("down", out.shard.own)):
+            name = f"layers.{self._slot.layer}.ffn.experts.{part}.bias"
+            values = self._model.tensor(name)[mine.start : mine.stop]
+            for dims, buffer in zip(lanes, out.choice[f"{part}.bias"], strict=True):
+                rows = np.zeros((len(values), len(dims)), np.float32)
+                rows[:, dims >= 0] = values[:, dims[dims >= 0]]
+                store(self._memory, self.moved("ffn", buffer), rows)
+
+    def sinks(self) -> None:
+        """Each head's sink in every lane of its row."""
+        out = self._out
+        if not out.whole.attention_sinks:
+            return
+        values = self._model.tensor(f"layers.{self._slot.layer}.attn.sinks.weight")
+        hd = out.whole.head_dim
+        for h, buffer in enumerate(out.bias["0.sinks"]):
+            chunk, slot = divmod(h, out.heads.per_vector)
+            dim = int(out.heads.q[chunk, slot * hd])
+            row = np.full((1, out.lanes), values[dim // hd] if dim >= 0 else 0.0, np.float32)
+            self._rows("attention", [buffer], row)
 
     def _tiles(self, region: str, matrix: Matrix, folded: np.ndarray, step: int = 0) -> None:
         """Every tile of a matrix, `step` words above where its layout has it."""

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
-from takt.lpu.compiler.blocks import SQUARE_BAND, Hidden, Operand
+from takt.lpu.compiler.blocks import SOFTMAX_SHIFT, SQUARE_BAND, Hidden, Operand
 from takt.lpu.compiler.ir import (
     Accumulator,
     Append,
@@ -74,6 +74,7 @@ class SplitStep(Decode):
             self.plan, self.prefix = plan, f"{layout.shard.rank}:"
         self.layer = 0
         self.n = layout.shard.n
+        self.sinks: dict[int, Buffer] = {}
 
     def temp(self, name: str, type_: Type, side: int = -1, rows: int | None = None) -> Buffer:
         """A temporary buffer, named by chip where a plan holds several."""
@@ -273,9 +274,15 @@ class SplitStep(Decode):
 
     # -------------------------------------------------------------------------------------------------- reducing
     def reduced(
-        self, key: str, sources: list[list[Operand]], x: Own, target: list[Buffer], label: str
+        self,
+        key: str,
+        sources: list[list[Operand]],
+        x: Own,
+        target: list[Buffer],
+        label: str,
+        more: list[Buffer] | None = None,
     ) -> Generator[list[list[Buffer]], list[list[Buffer]], Own]:
-        """X + Σ over chips of the product (+ bias), each shard on its owner, stored in `target`."""
+        """X + Σ over chips of the product (+ bias, + `more`), each shard on its owner, stored in `target`."""
         own = self.layout.shard.n_own
         partial: list[list[Buffer]] = [[] for _ in range(self.n)]
         for j in (*range(1, self.n), 0):  # the own shard last: it need not travel
@@ -289,6 +296,8 @@ class SplitStep(Decode):
             total = self.total([r[c] for r in received], f"{label}{c}")
             task = self.task(label)
             value = self.scaled(task, key, c, FromBuffer(total), None)
+            if more is not None:
+                value = task.op("add", value, FromBuffer(more[c]))
             task.out(task.op("add", value, FromBuffer(x.x[c])), target[c])
         return Own(x=list(target))
 
@@ -318,6 +327,8 @@ class SplitStep(Decode):
             v.append(self.temp(f"v{c}", F16))
             task.out(scaled if isinstance(scaled, FromNode) else task.op("mov", scaled), v[-1])
         queries = self.split_heads(made["q"], made["k"])
+        if self.shape.attention_sinks:
+            self.sink_weights(queries, ones)
         mask = layout.inputs[f"mask{self.shape.windows[0] or 0}"]
         blocks = range(self.block + 1)
         outputs: dict[int, Operand] = {}
@@ -334,6 +345,24 @@ class SplitStep(Decode):
         return (
             yield from self.reduced("0.o", self.by_chunk(outputs), x, target, "attention out")
         )
+
+    def sink_weights(self, queries: dict[int, tuple[Buffer, Buffer]], ones: Tile) -> None:
+        """e^(sink − own score) of every head, in the steps of softmax weights: it joins the denominator."""
+        for head, (_, product) in queries.items():
+            task = self.task("sinks")
+            own = task.feed(ones, product, Accumulator(1))
+            sink = FromBuffer(self.layout.bias["0.sinks"][head], fixed_row=True)
+            away = task.op("sub", task.op("sub", sink, own), SOFTMAX_SHIFT)
+            self.sinks[head] = self.temp(f"sink{head}", F32)
+            task.out(task.op("exp", away), self.sinks[head])
+
+    def divide(
+        self, task: Task, head: int, top: Source, bottom: Source, v: Buffer | None, key: str
+    ) -> Operand:
+        """As `Builder.divide`, with the head's sink in the denominator."""
+        if head in self.sinks:
+            bottom = task.op("add", bottom, FromBuffer(self.sinks[head]))
+        return super().divide(task, head, top, bottom, v, key)
 
     def forward(
         self, before: Own, x: Own, target: list[Buffer]

@@ -181,6 +181,11 @@ def region(outs: Sequence[SplitLayout], name: str) -> Iterator[None]:
 def place_attention(out: SplitLayout) -> None:
     """Projections of a layer."""
     _place(out, attention_matrices(out, 0))
+    if out.whole.attention_sinks:
+        n_heads = len(out.heads.q) * out.heads.per_vector
+        out.bias["0.sinks"] = [
+            out.image.constant_row(f"sink{h}", F32, 1, _blank(out)) for h in range(n_heads)
+        ]
     if out.whole.qk_norm:
         for part in ("q", "k"):
             for which in ("gain", "gain_swapped"):
@@ -243,6 +248,20 @@ def place_experts(outs: Sequence[SplitLayout], parts: Parts) -> None:
     for out in outs:
         out.stride = end - first
         _place_shared(out)
+        if out.whole.experts is not None and out.whole.experts.biases:
+            _bias_tables(out, count)
+
+
+def _bias_tables(out: SplitLayout, count: int) -> None:
+    """Biases of the experts, one row each, looked up by the expert's number; `down` on the own shard only."""
+    n_chunks = {"gate": len(out.ffn), "up": len(out.ffn), "down": out.shard.n_own}
+    hop = 0
+    for part, chunks in n_chunks.items():
+        out.choice[f"{part}.bias"] = []
+        for c in range(chunks):
+            hop = hop % 3 + 1
+            name = f"{part}.bias{c}"
+            out.choice[f"{part}.bias"].append(out.image.buffer(name, F32, count, hop=hop))
 
 
 def _place_shared(out: SplitLayout) -> None:
@@ -271,7 +290,7 @@ def router_lanes(out: SplitLayout) -> Lanes:
 def _router_rows(out: SplitLayout) -> None:
     """Constant rows of the choice of experts; what they hold is written by `fill`."""
     vectors = len(router_lanes(out))
-    names = ["bias", "select", "high", "low", "within"]
+    names = ["bias", "select", "high", "low", "within", "number"]
     for name in names:
         out.choice[name] = [
             out.image.constant_row(f"{name}{v}", F32, 0, _blank(out)) for v in range(vectors)
@@ -358,12 +377,13 @@ def attention_matrices(out: SplitLayout, layer: int) -> list[Matrix]:
             norm,
             factor=scale if part == "q" else 1.0,
             pairs=pairs and part != "v",
-            bias=part != "v" and _biased(shape, f"{at}.{part}", norm),
+            bias=(part != "v" or shape.attention_sinks) and _biased(shape, f"{at}.{part}", norm),
         )
         for part, lanes in (("k", shard.heads.k), ("q", shard.heads.q), ("v", shard.heads.v))
     ]
-    biased = _biased(shape, at + ".o", "") or _biased(shape, at + ".v", norm)
-    values = made[-1] if _biased(shape, at + ".v", norm) else None
+    # Softmax weights add up to 1, so that a bias of the values can be added behind it; with sinks they do not.
+    values = made[-1] if _biased(shape, at + ".v", norm) and not shape.attention_sinks else None
+    biased = _biased(shape, at + ".o", "") or values is not None
     made.append(
         Matrix("0.o", at + ".o", shard.out, shard.heads.o, into_values=values, bias=biased)
     )
