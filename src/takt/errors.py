@@ -173,6 +173,25 @@ class CompileError(TaktError):
         return f"{self.stage}: {self.message}" if self.stage else self.message
 
 
+class DenseQueueError(CompileError):
+    """A queue leaves no cycle idle in which to fetch instructions, from ``start_cycle`` to ``end_cycle``."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        queue: int,
+        start_cycle: int,
+        end_cycle: int,
+        stage: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, stage=stage, hint=hint)
+        self.queue = queue
+        self.start_cycle = start_cycle
+        self.end_cycle = end_cycle
+
+
 class CapacityError(CompileError):
     """Something does not fit: ``needed`` and ``available`` count units of ``resource``."""
 

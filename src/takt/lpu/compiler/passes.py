@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from takt.chips import Chip
-from takt.errors import CompileError, TaktError
+from takt.errors import CompileError, DenseQueueError, TaktError
 from takt.flags import debug_level
 from takt.lpu.compiler.bound import Bound, bound
 from takt.lpu.compiler.geometry import Geometry
@@ -38,6 +38,7 @@ class Work:
     geometry: Geometry
     layout: Layout
     build: Callable[[], Plan]
+    idle: tuple[tuple[int, int], ...] = ()  # (queue, cycle) kept free of anything but a fetch
     plan: Plan | None = None
     program: Program | None = None
     placed: tuple[Placed, ...] = ()
@@ -91,7 +92,7 @@ class Schedule:
     def run(self, work: Work) -> Work:
         """Give every task a time; sets the program, its reports and the words it uses."""
         image, g = work.layout.image, work.geometry
-        scheduler = Scheduler(g, image.work, list(image.next_word), image.top)
+        scheduler = Scheduler(g, image.work, list(image.next_word), image.top, idle=work.idle)
         assert work.plan is not None
         done = scheduler.run(work.plan)
         program = Program(
@@ -165,8 +166,30 @@ class Verify:
 PASSES: tuple[Lower | Schedule | Supply | Verify, ...] = (Lower(), Schedule(), Supply(), Verify())
 
 
+_MOST_RETRIES = 48
+_SPACING = 96  # cycles between those kept idle in a queue that was too dense
+_STRETCH = 1536
+
+
 def run_passes(work: Work) -> Work:
-    """Run every pass and its spec. A failure names the pass."""
+    """Run every pass and its spec. A failure names the pass.
+
+    Where a queue turns out to be too dense to fetch its own instructions, all is scheduled again with some of its cycles
+    kept idle.
+    """
+    for _ in range(_MOST_RETRIES):
+        try:
+            return _run_once(work)
+        except DenseQueueError as error:
+            middle = (error.start_cycle + error.end_cycle) // 2
+            idle = {(error.queue, middle + i) for i in range(0, _STRETCH, _SPACING)}
+            if idle <= set(work.idle):
+                raise
+            work = replace(work, idle=tuple(sorted({*work.idle, *idle})))
+    return _run_once(work)
+
+
+def _run_once(work: Work) -> Work:
     for step in PASSES:
         start = time.perf_counter()
         try:

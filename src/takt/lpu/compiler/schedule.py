@@ -14,6 +14,7 @@ judge it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,12 +83,16 @@ class Scheduler:
         next_word: list[int],
         limit: list[int],
         zero_word: int = 0,
+        *,
+        idle: Iterable[tuple[int, int]] = (),
     ) -> None:
         """`work[side]` are the slices for temporaries; `next_word[slice]`/`limit[slice]` their free words;
-        `zero_word` a word of zeros in every weight slice.
+        `zero_word` a word of zeros in every weight slice; `idle` (queue, cycle) stays free.
         """
         self.g = g
         self._board = Board(g)
+        for queue, cycle in idle:
+            self._board.queue[queue].take(cycle, 1)
         self._words = Words(self._board, work, next_word, limit)
         self._engines = Engines(self._board, zero_word)
         self._feeds = Feeds(self._board, self._engines)

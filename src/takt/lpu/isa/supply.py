@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from takt.chips import Chip
-from takt.errors import CapacityError, CompileError
+from takt.errors import CapacityError, CompileError, DenseQueueError
 from takt.lpu.isa.encode import WORD_BYTES, encode, last_issue, lay_out
 from takt.lpu.isa.program import INSTRUCTION, Program, queues, sort_instructions
 from takt.lpu.isa.table import BY_NAME
@@ -180,9 +180,12 @@ def _fetch_times(
         latest = int(leaves[due]) - rule.latency_cycles
         time = idle.first_free(start, latest, library)
         if time is None:
-            raise CompileError(
+            raise DenseQueueError(
                 f"queue {name} is too dense: no idle cycle from {start} to {latest} to fetch words "
                 f"{rule.depth_words + rule.fetch_words * k} and after, the first of which is due about cycle {int(leaves[due])}",
+                queue=int(rows["queue"][0]),
+                start_cycle=start,
+                end_cycle=latest,
                 stage=_STAGE,
                 hint="fold instructions into repeats, or spread them over more queues",
             )

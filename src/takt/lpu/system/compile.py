@@ -22,7 +22,7 @@ from takt.lpu.system.line import groups_in_line
 from takt.lpu.system.place import SplitLayout
 from takt.lpu.system.programs import Compiled, Cut, Kind, Library
 from takt.lpu.system.shards import can_split
-from takt.lpu.system.stages import Slot, Stage, cut_into_stages
+from takt.lpu.system.stages import Slot, Stage, TooLarge, cut_into_stages
 from takt.models import ModelShape
 
 OBJECTIVES = ("latency", "throughput")
@@ -242,7 +242,7 @@ def compile_system(
         except (CapacityError, CompileError) as error:
             errors.append(error)
     if not made:
-        raise min(errors, key=lambda e: isinstance(e, CompileError))
+        raise min(errors, key=_regret)
     if objective == "latency":
         return min(made, key=lambda m: (m.period_cycles, m.cut.n))
     return max(made, key=lambda m: (m.tokens_per_s_total, -m.cut.n))
@@ -267,6 +267,12 @@ def compile_on_one_chip(
     """What a group of `n` chips computes, on one chip: the same sums in the same order, so the same bits."""
     cut = _cut(shape, system, n, 0, weights, context, on_one_chip=True)
     return _lay_out(shape, system, system.network(1), cut, 1, users=1, objective="latency")
+
+
+def _regret(error: CapacityError | CompileError) -> tuple[int, int]:
+    """Errors that name the fewest chips come first."""
+    chips = error.chips if isinstance(error, TooLarge) else 0
+    return (0, chips) if chips else (1, 0)
 
 
 def _group_sizes(shape: ModelShape, network: Network, group: int | None) -> list[int]:

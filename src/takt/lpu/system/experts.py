@@ -291,13 +291,14 @@ class ExpertStep(SplitStep):
             over = self.all_powers(logits, top)
         elif experts.scoring != "sigmoid" or experts.norm_topk:
             over = self.slot_sum(chosen)
+        part = self.layout.parts[1] < self.layout.parts[2]
+        within = self.within(picks) if part else None
         task = self.task("share", rows=k)
         node = task.op("mul", FromBuffer(chosen), experts.routed_scale)
         if over is not None:
             root = task.op("rsqrt", FromBuffer(over, fixed_row=True))
             node = task.op("mul", node, task.op("mul", root, root))
-        if self.layout.parts[1] < self.layout.parts[2]:
-            within = self.within(picks)
+        if within is not None:
             node = task.op("mul", node, FromBuffer(within))
         out = self.temp("shares", F32, rows=k)
         task.out(node, out)

@@ -5,58 +5,72 @@ from __future__ import annotations
 from takt.chips import Network
 from takt.errors import CapacityError
 
+_BUDGET = 50_000  # groups looked at before a search is given up
 
-def groups_in_line(network: Network, n: int, count: int) -> tuple[tuple[int, ...], ...]:
+Group = tuple[int, ...]
+
+
+def groups_in_line(network: Network, n: int, count: int) -> tuple[Group, ...]:
     """`count` groups of `n` neighbouring chips of a node, in an order in which each is wired to the next.
 
     Raises CapacityError if the network has no such line.
     """
-    per_node = network.node_chips // n
-    nodes = _line(network, -(-count // per_node))
     groups = [
         tuple(range(first, first + n))
-        for node in nodes
-        for first in range(
-            node * network.node_chips, node * network.node_chips + per_node * n, n
-        )
-        if first + n <= network.n_chips
+        for first in range(0, network.n_chips - n + 1, n)
+        if first % network.node_chips + n <= network.node_chips
     ]
     if len(groups) < count:
         raise CapacityError(
             f"{network.n_chips} chips make {len(groups)} groups of {n}; {count} are needed"
         )
-    return tuple(groups[:count])
+    line = _Search(network, groups, count).run()
+    if line is None:
+        raise CapacityError(f"the system has no line of {count} groups of {n}, each wired to the next")
+    return tuple(groups[i] for i in line)
 
 
-def _line(network: Network, count: int) -> list[int]:
-    """A line of `count` nodes, found by going on to the neighbour that has the fewest ways on itself."""
-    n_nodes = -(-network.n_chips // network.node_chips)
-    joined: list[dict[int, int]] = [{} for _ in range(n_nodes)]
-    for wire in network.wires:
-        a, b = network.node(wire.source_chip), network.node(wire.target_chip)
-        if a != b:
-            joined[a][b] = joined[a].get(b, 0) + 1
-    line: list[int] = []
-    used: set[int] = set()
-    budget = 20_000
+class _Search:
+    """Depth first: through all groups of a node, then on to a node that is wired to the last of them."""
 
-    def extend(node: int) -> bool:
-        nonlocal budget
-        line.append(node)
-        used.add(node)
-        if len(line) == count:
-            return True
-        free = [b for b in joined[node] if b not in used]
-        ways_on = {b: sum(c not in used for c in joined[b]) for b in free}
-        # Numbers count up where nothing speaks against it, which keeps neighbouring pairs wired alike.
-        for b in sorted(free, key=lambda b: (ways_on[b] == 0, b != node + 1, ways_on[b], b)):
-            budget -= 1
-            if budget > 0 and extend(b):
-                return True
-        line.pop()
-        used.discard(node)
-        return False
+    def __init__(self, network: Network, groups: list[Group], count: int) -> None:
+        place = {chip: i for i, group in enumerate(groups) for chip in group}
+        self._count = count
+        self._node = [network.node(group[0]) for group in groups]
+        self._joined: list[set[int]] = [set() for _ in groups]
+        for wire in network.wires:
+            a, b = place.get(wire.source_chip, -1), place.get(wire.target_chip, -1)
+            if a >= 0 and b >= 0 and a != b:
+                self._joined[a].add(b)
+        self._looked_at = 0
 
-    if count > n_nodes or not extend(0):
-        raise CapacityError(f"the system has no line of {count} nodes, each wired to the next")
-    return line
+    def run(self) -> list[int] | None:
+        """Numbers of the groups, from the first on; None if none was found."""
+        line, used = [0], {0}
+        choices = [self._ways(0, used)]
+        while len(line) < self._count:
+            self._looked_at += 1
+            if self._looked_at > _BUDGET:
+                return None
+            if choices[-1]:
+                group = choices[-1].pop()
+                line.append(group)
+                used.add(group)
+                choices.append(self._ways(group, used))
+                continue
+            choices.pop()
+            used.discard(line.pop())
+            if not line:
+                return None
+        return line
+
+    def _ways(self, group: int, used: set[int]) -> list[int]:
+        """Groups to go on to, the best last: of this node those with the fewest ways out, then the next nodes in order."""
+
+        def cost(other: int) -> tuple[bool, int, bool, int]:
+            same = self._node[other] == self._node[group]
+            out = sum(self._node[b] != self._node[other] and b not in used for b in self._joined[other])
+            return not same, out if same else 0, self._node[other] != self._node[group] + 1, other
+
+        free = (b for b in self._joined[group] if b not in used)
+        return sorted(free, key=cost, reverse=True)

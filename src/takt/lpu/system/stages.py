@@ -11,11 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from takt.errors import CapacityError
-from takt.lpu.system.place import WORK_WORDS, Region
+from takt.lpu.system.place import WORK_WORDS, Region, n_experts, rows_of
 from takt.lpu.system.programs import Kind, Library
 
 PARTS = (1, 2, 3, 4, 5, 6, 8)
 """Ways to cut a feed-forward that are tried."""
+
+
+class TooLarge(CapacityError):
+    """A model does not fit; `chips` would do, 0 if no number would."""
+
+    def __init__(self, message: str, *, chips: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.chips = chips
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +66,10 @@ def cut_into_stages(
     for n_parts in PARTS:
         if n_parts > 1 and n_parts > len(library.cut.shard(0).ffn):
             break
-        pieces = _pieces(library, n_parts, users)
+        try:
+            pieces = _pieces(library, n_parts, users)
+        except CapacityError:  # a piece alone is larger than a chip
+            continue
         limit = _capacity(library)
         stages = _fill(pieces, limit)
         if even and stages is not None and len(stages) <= n_stages:
@@ -73,18 +84,19 @@ def cut_into_stages(
     return tuple(_stage(library, pieces, users) for pieces in best)
 
 
-def _too_large(library: Library, n_stages: int, users: int, fewest: int) -> CapacityError:
+def _too_large(library: Library, n_stages: int, users: int, fewest: int) -> TooLarge:
     cut = library.cut
     n = cut.n
-    name = f"{cut.shape.name} in groups of {n} chips"
+    name = f"{cut.shape.name} in groups of {n} chip{'s' * (n > 1)}"
     if not fewest:
-        return CapacityError(
-            f"{name}: a single piece is larger than a chip",
+        return TooLarge(
+            f"{name}: a piece of a layer is larger than a chip",
             hint="try larger groups, a shorter context, fewer users, or int8 weights",
         )
-    return CapacityError(
-        f"{name} needs {fewest} groups ({fewest * n} chips) for {users} user{'s' * (users != 1)} with context "
-        f"{cut.context:,}; there are {n_stages * n} chips",
+    return TooLarge(
+        f"{name} needs {fewest * n} chips for {users} user{'s' * (users != 1)} with context "
+        f"{cut.context:,}; there are {n_stages * n}",
+        chips=fewest * n,
         hint=f"try --chips {fewest * n}, a shorter context, fewer users, or int8 weights",
     )
 
@@ -130,9 +142,11 @@ def _expert_parts(library: Library, limit: int) -> int:
 
     Every part has as many slots as a token has experts, since all of them might lie in it.
     """
-    for of in range(1, 65):
+    count = n_experts(library.cut.shape)
+    for of in range(1, min(64, count) + 1):
+        largest = max(range(of), key=lambda part: len(rows_of(count, (part, 1, of))))
         try:
-            words = library.regions(Kind(ffn=(0, 1, of), experts=True))["ffn"].words
+            words = library.regions(Kind(ffn=(largest, 1, of), experts=True))["ffn"].words
         except CapacityError:
             continue
         if words <= limit:
@@ -175,18 +189,30 @@ def _heads(library: Library, limit: int) -> list[Piece]:
 
 
 def _fill(pieces: Sequence[Piece], limit: int) -> list[list[Piece]] | None:
-    """Stages in order, each as full as it gets; None if a piece is larger than a stage."""
-    out: list[list[Piece]] = []
-    words = work = 0
-    for piece in pieces:
-        if piece.words > limit or piece.work_words > WORK_WORDS:
+    """As few stages as possible, in order; of equals, with the fewest layers torn apart. None if a piece is too large."""
+    best: list[tuple[int, int, int]] = [(0, 0, 0)]  # of the first i pieces: stages, torn layers, start of the last stage
+    for end in range(1, len(pieces) + 1):
+        words = work = 0
+        found: tuple[int, int, int] | None = None
+        for start in range(end - 1, -1, -1):
+            words += pieces[start].words
+            work += pieces[start].work_words
+            if words > limit or work > WORK_WORDS:
+                break
+            stages, torn, _ = best[start]
+            layer = pieces[start].layer
+            tears = start > 0 and layer >= 0 and pieces[start - 1].layer == layer
+            option = (stages + 1, torn + tears, start)
+            found = option if found is None else min(found, option)
+        if found is None:
             return None
-        if not out or words + piece.words > limit or work + piece.work_words > WORK_WORDS:
-            out.append([])
-            words = work = 0
-        out[-1].append(piece)
-        words += piece.words
-        work += piece.work_words
+        best.append(found)
+    out: list[list[Piece]] = []
+    end = len(pieces)
+    while end:
+        start = best[end][2]
+        out.insert(0, list(pieces[start:end]))
+        end = start
     return out
 
 
