@@ -108,3 +108,53 @@ def test_the_document_lists_exactly_the_keys(
     document: Document, documented: Documented, file: Path
 ) -> None:
     assert documented("show") == set(document("show", file))
+
+
+# ------------------------------------------------------------------------------------ many chips
+
+PAIR = ("--system", "groqnode-v1", "--chips", "2", "--group", "2", "--context", "64")
+
+
+def test_the_critical_path_of_a_system_adds_up(document: Document, documented: Documented) -> None:
+    found = document("show", "stories260k", *PAIR)
+    assert documented("show --system") == set(found)
+    step = found["step_cycles"]
+    assert sum(share["cycles"] for share in found["critical_path"]) == step
+    assert sum(found["by_cause"].values()) == step
+    assert sum(visit["cycles"] for visit in found["visits"]) + found["gap_cycles"] == step
+    assert sum(phase["cycles"] for phase in found["phases"]) == found["program_cycles"]
+    for use in found["by_unit"].values():
+        assert all(0 <= value <= 1 for key, value in use.items() if key.endswith("_fraction"))
+
+
+def test_an_early_token_has_less_to_attend_to(document: Document) -> None:
+    two_blocks = (*PAIR[:-1], "400")
+    late = document("show", "stories260k", *two_blocks)
+    early = document("show", "stories260k", *two_blocks, "--position", 7)
+    assert (early["position"], late["position"]) == (7, 399)
+    assert early["program_cycles"] < late["program_cycles"]
+    assert sum(early["by_cause"].values()) == early["step_cycles"]
+
+
+def test_the_critical_path_as_text(takt: Takt) -> None:
+    status, out, err = takt("show", "stories260k", *PAIR)
+    assert (status, err) == (0, "")
+    assert out.startswith("stories260k on 2 of 2 chips of groqnode-v1, 1 stage, context 64, 1 user")
+    for title in ("The critical path", "Visit by visit", "Phase by phase", "Unit by unit"):
+        assert f"\n{title}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--users", "2"), "--users is about many chips"),
+        (("--position", "2"), "go with --system"),
+        ((*PAIR, "--queue", "vxm.0"), "--system goes with a model"),
+    ],
+)
+def test_options_of_files_and_of_systems_do_not_mix(
+    takt: Takt, arguments: tuple[str, ...], complaint: str
+) -> None:
+    status, out, err = takt("show", "stories260k", *arguments)
+    assert (status, out) == (2, "")
+    assert complaint in err

@@ -18,21 +18,11 @@ from takt.lpu.isa import instruction_text
 from takt.lpu.isa.program import make_program
 from takt.lpu.machine import expand
 from takt.models import SHAPES, random_model
-from takt.report import (
-    Schedule,
-    Span,
-    layer_use,
-    pack,
-    stage_cycles,
-    unit_use,
-    unpack,
-    write_plot,
-    write_trace,
-)
+from takt.report import Schedule, pack, unpack, write_plot, write_trace
 from takt.report.files import write_whole
-from takt.report.profile import owned_cycles
+from takt.report.profile import layer_use, owned_cycles, stage_cycles, unit_use
 from takt.report.raster import CATEGORIES, rasterise
-from takt.report.schedule import issue_times, mnemonics, texts
+from takt.report.schedule import Span, issue_times, mnemonics, texts
 from takt.report.trace import rows_of
 
 CHIP = load_chip("lpu-v1")

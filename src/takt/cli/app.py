@@ -39,7 +39,7 @@ VERBS = (
     Verb(
         name="compile",
         module="takt.cli.compile",
-        summary="compile a model into a file of programs; their cycles and bounds",
+        summary="compile a model into a file of programs, or over a system of chips",
     ),
     Verb(name="show", module="takt.cli.show", summary="a program file as assembly"),
     Verb(
@@ -51,6 +51,11 @@ VERBS = (
         name="embed",
         module="takt.cli.embed",
         summary="sentence vectors with an encoder, and how alike the sentences are",
+    ),
+    Verb(
+        name="claims",
+        module="takt.cli.claims",
+        summary="what is in print about LPUs, beside Takt's own figures and why they differ",
     ),
     Verb(
         name="chips",

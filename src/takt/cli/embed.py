@@ -27,6 +27,7 @@ from takt.cli.common import (
 from takt.cli.progress import waiting
 from takt.cli.run import prompt_ids
 from takt.cli.table import aligned
+from takt.cli.text import sensitivity_text
 from takt.errors import UsageError
 from takt.lpu import Compiled, Session, energy
 from takt.units import format_si
@@ -45,6 +46,7 @@ class _Embedded:
     bound_cycles: int
     energy_j: float
     energy_basis: str
+    energy_sensitivity_j: tuple[tuple[str, float, float], ...]
     sram_bytes: int
     host_s: float
 
@@ -123,6 +125,9 @@ def _embed(session: Session, text: str, ids: Sequence[int]) -> _Embedded:
         bound_cycles=result.step.bound.cycles,
         energy_j=joules.total_j,
         energy_basis=joules.basis,
+        energy_sensitivity_j=tuple(
+            (row.cause, row.low_j, row.high_j) for row in joules.sensitivity(session.compiled.chip)
+        ),
         sram_bytes=result.step.sram_bytes,
         host_s=host_s,
     )
@@ -154,6 +159,10 @@ def _document(
         "seconds_on_chip": [each.cycles / compiled.chip.clock_hz for each in made],
         "energy_j": [each.energy_j for each in made],
         "energy_basis": made[0].energy_basis,
+        # One program serves every text, so what hangs on the assumptions is the same for all.
+        "energy_sensitivity_j": {
+            cause: [low, high] for cause, low, high in made[0].energy_sensitivity_j
+        },
         "sram_bytes": max(each.sram_bytes for each in made),
         "host_s": [each.host_s for each in made],
     }
@@ -175,6 +184,9 @@ def _describe(compiled: Compiled, made: Sequence[_Embedded], alike: NDArray[np.f
         for number, each in enumerate(made, start=1)
     ]
     body = aligned([header, *rows], right=(1, 2, 3, 4, 5))
+    body += (
+        f"\nenergy of a run, if assumptions err: {sensitivity_text(made[0].energy_sensitivity_j)}\n"
+    )
     if len(made) == 1:
         return title + body + "\n" + _vector(made[0].vector)
     numbers = [str(n) for n in range(1, len(made) + 1)]

@@ -27,7 +27,7 @@ from takt.cli.common import (
 )
 from takt.cli.progress import waiting
 from takt.cli.table import aligned
-from takt.cli.text import layer_table, percent, unit_table
+from takt.cli.text import layer_table, percent, sensitivity_text, unit_table
 from takt.errors import UsageError
 from takt.lpu import Generation, Sampler, Session
 from takt.models import Model
@@ -218,6 +218,9 @@ def _document(
         "tokens_per_s": summary.tokens_per_s,
         "energy_j_per_token": summary.energy_j_per_token,
         "energy_parts_j": dict(summary.energy_parts_j),
+        "energy_sensitivity_j": {
+            cause: [low, high] for cause, low, high in summary.energy_sensitivity_j
+        },
         "energy_basis": summary.energy_basis,
         "sram_bytes": summary.sram_bytes,
         "sram_used_fraction": summary.sram_used_fraction,
@@ -256,7 +259,9 @@ def _figures(
     clock_hz: int, sram_bytes: int, summary: RunSummary, ratio: float
 ) -> list[tuple[str, str, str]]:
     parts = [
-        f"{name} {percent(j, summary.energy_j_per_token)}" for name, j in summary.energy_parts_j
+        f"{name} {percent(j, summary.energy_j_per_token)}"
+        for name, j in summary.energy_parts_j
+        if j
     ]
     seconds = summary.cycles_per_token / clock_hz
     return [
@@ -284,6 +289,7 @@ def _figures(
             summary.energy_basis,
         ),
         ("", "by cause", ", ".join(parts)),
+        ("", "if assumptions err", sensitivity_text(summary.energy_sensitivity_j)),
         (
             "SRAM",
             format_bytes(summary.sram_bytes),

@@ -1,7 +1,7 @@
-"""`takt show`: a program file as assembly, whole or in part.
+"""`takt show`: a program file as assembly, whole or in part; or where a token's time on a system goes.
 
 Knows how a file's header reads as text and as JSON (keys in docs/verbs.md); the assembly is the
-instruction set's own text form.
+instruction set's own text form. What `--system` leads to is in `see_system`.
 """
 
 import sys
@@ -13,6 +13,15 @@ import typer
 
 from takt.chips import Chip
 from takt.cli.common import AsJson, open_file, print_json
+from takt.cli.see_system import (
+    Chips,
+    Group,
+    Objective,
+    SystemName,
+    SystemRequest,
+    Users,
+    show_system,
+)
 from takt.errors import UsageError, did_you_mean
 from takt.lpu import Program, TaktFile, print_program, queues
 from takt.report import last_issue, unpack
@@ -21,7 +30,10 @@ __all__ = ["command"]
 
 
 def command(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A .takt file.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE|MODEL", help="A .takt file; with --system a model."),
+    ],
     program: Annotated[
         str | None,
         typer.Option("--program", metavar="NAME", help="Which one.", show_default="the first"),
@@ -57,11 +69,46 @@ def command(
             show_default=False,
         ),
     ] = None,
+    system: SystemName = None,
+    chips: Chips = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="fp16|int8",
+            help="With --system: how weights lie in SRAM [default: int8].",
+            show_default=False,
+        ),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            metavar="N",
+            help="With --system: positions to make room for [default: 4096].",
+            show_default=False,
+        ),
+    ] = None,
+    users: Users = None,
+    objective: Objective = None,
+    group: Group = None,
+    position: Annotated[
+        int | None,
+        typer.Option(
+            "--position",
+            metavar="N",
+            help="With --system: the token at this position [default: the last].",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print a program of a .takt file as assembly; with --json, what the file holds.
 
     A line is: cycle, queue, instruction, operands, then xN repeats, @gap cycles apart, +step.
+
+    With --system: the critical path of one token through a model's chips, cycle for cycle, and how
+    much of every unit was in use.
 
     \b
     Examples:
@@ -69,7 +116,22 @@ def command(
       takt show default.takt --queue vxm --to 300           the vector units' first instructions
       takt show default.takt --program decode.1 --queue mxm.0.w
       takt show default.takt --json                         programs, cycles, bounds
+      takt show llama-2-70b --system groqrack-v1 --chips 576
     """
+    request = SystemRequest(
+        model=file, system=system, chips=chips, weights=weights, context=context, users=users,
+        objective=objective, group=group, position=position,
+    )  # fmt: skip
+    if system is not None:
+        if program is not None or queue or first or last is not None or chip is not None:
+            raise UsageError(
+                "--system goes with a model; --program, --queue, --from, --to and --chip are about a file"
+            )
+        show_system(request, as_json=as_json)
+        return
+    request.check_one_chip()
+    if weights is not None or context is not None or position is not None:
+        raise UsageError("--weights, --context and --position go with --system")
     content, found = open_file(file, chip)
     if as_json:
         print_json(_document(file, content))

@@ -1,9 +1,12 @@
 """Tables that more than one verb prints: where the cycles of a program went."""
 
+from collections.abc import Iterable
+
 from takt.cli.table import aligned
 from takt.report import LayerUse, RunSummary
+from takt.units import format_si
 
-__all__ = ["layer_table", "percent", "unit_table"]
+__all__ = ["layer_table", "percent", "sensitivity_text", "unit_table"]
 
 _STAGES_SHOWN = 4
 
@@ -14,6 +17,14 @@ def percent(part: float, whole: float) -> str:
     if 0 < share < 0.05:
         return "<0.1 %"
     return f"{share:.0f} %" if share >= 9.95 or share == 0 else f"{share:.1f} %"
+
+
+def sensitivity_text(rows: Iterable[tuple[str, float, float]]) -> str:
+    """(cause, low, high) in joules: `idle ×0.5…×2: 131 µJ…394 µJ, mac ×0.5…×2: 216 µJ…234 µJ`."""
+    return ", ".join(
+        f"{cause} ×0.5…×2: {format_si(low, 'J')}…{format_si(high, 'J')}"
+        for cause, low, high in rows
+    )
 
 
 def layer_table(summary: RunSummary) -> str:

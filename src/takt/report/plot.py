@@ -1,4 +1,4 @@
-"""The schedule as a picture: stages over time, every queue over time, and how busy each one was.
+"""The schedule as a picture: stages over time, every queue and link over time, and how busy each one was.
 
 Needs matplotlib (the extra `plot`), which is imported only when a picture is asked for. The pixels
 come from `raster`, the cycles of stages from `profile`.
@@ -26,7 +26,7 @@ from takt.units import cycles_to_s, format_si
 _WIDTH_INCHES, _DPI, _MOST_BINS = 16.0, 120, 1380
 _COLOURS = (
     "#3b78c4", "#e8853d", "#8c5fbf", "#2a9d8f", "#14524b",
-    "#d1344b", "#f08fa0", "#5a9e3f", "#c9a400", "#8a6b52", "#9aa0a6",
+    "#d1344b", "#f08fa0", "#5a9e3f", "#c9a400", "#8a6b52", "#9aa0a6", "#333a8c",
 )  # fmt: skip
 _LAYERS = ("#4c78a8", "#9ecae9", "#f2a65a", "#54a24b", "#b7a6d8", "#e07b91")
 _INK, _FAINT, _PAPER = "#2b2f36", "#d8dce2", "#f7f8fa"
@@ -43,17 +43,39 @@ class _Band:
 
 
 def write_plot(path: Path, schedule: Schedule) -> None:
-    """Write the picture as PNG. UnsupportedError without matplotlib, DataError if it cannot be written."""
+    """Write the picture: as SVG if the name says so, else as PNG.
+
+    UnsupportedError without matplotlib, DataError if it cannot be written.
+    """
+    require_matplotlib()
+    write_whole(path, _Painter(schedule).picture(format_of(path)))
+
+
+def require_matplotlib() -> None:
+    """UnsupportedError that says how to get it, if it is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise UnsupportedError(
             "pictures need matplotlib, which is not installed",
             hint="pip install 'takt-lpu[plot]'",
         )
-    write_whole(path, _Painter(schedule).png())
+
+
+def format_of(path: Path) -> str:
+    """`svg` for a name that ends so, else `png`."""
+    return "svg" if path.suffix.lower() == ".svg" else "png"
+
+
+def saved(figure: Any, style: Any, format_: str) -> bytes:
+    """A finished figure as a file: the same bytes every time. `style` is matplotlib's `rc_context`."""
+    out = io.BytesIO()
+    with style({"svg.hashsalt": "takt", "svg.fonttype": "none"}):
+        facts = {"Date": None} if format_ == "svg" else {"Software": None}
+        figure.savefig(out, format=format_, metadata=facts)
+    return out.getvalue()
 
 
 def bands(names: Sequence[str], used: NDArray[np.bool_]) -> list[_Band]:
-    """Panels for a chip's queues; SXM units that did nothing are left out."""
+    """Panels for a chip's queues and links; SXM units and links that did nothing are left out."""
     out = []
     for side, title in (("w", "MEM west"), ("e", "MEM east")):
         rows = [i for i, name in enumerate(names) if name.startswith(f"mem.{side}")]
@@ -70,6 +92,10 @@ def bands(names: Sequence[str], used: NDArray[np.bool_]) -> list[_Band]:
     if sxm:
         labels = [(k + 0.5, names[i][4:]) for k, i in enumerate(sxm)]
         out.append(_Band("SXM", tuple(sxm), tuple(labels), max(0.15 * len(sxm), 0.5)))
+    links = [i for i, name in enumerate(names) if name.startswith("link ")]
+    if links:
+        labels = [(k + 0.5, names[i][5:]) for k, i in enumerate(links)]
+        out.append(_Band("links", tuple(links), tuple(labels), max(0.15 * len(links), 0.5)))
     return out
 
 
@@ -103,8 +129,8 @@ class _Painter:
         ]
         self.inches = inches
 
-    def png(self) -> bytes:
-        """The finished picture."""
+    def picture(self, format_: str) -> bytes:
+        """The finished picture, as `png` or `svg`."""
         with self.mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
             for main, side in self.axes:
                 self._plain(main, side)
@@ -117,9 +143,7 @@ class _Painter:
             for band, (main, side) in zip(self.bands, self.axes[first:], strict=True):
                 self._queues(band, main, side, widest)
             self._frame()
-            out = io.BytesIO()
-            self.figure.savefig(out, format="png", metadata={"Software": None})
-        return out.getvalue()
+            return saved(self.figure, self.mpl.rc_context, format_)
 
     def _plain(self, main: Any, side: Any) -> None:
         main.set_xlim(0, self.cycles)
@@ -219,7 +243,7 @@ class _Painter:
         side = self.axes[-1][1]
         side.tick_params(axis="x", labelbottom=True, length=3, labelsize=7)
         side.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-        side.set_xlabel("cycles with an issue\n(number: mean)", color=_INK, fontsize=7.5)
+        side.set_xlabel("busy cycles\n(number: mean)", color=_INK, fontsize=7.5)
         seen = np.unique(self.raster.category[self.raster.busy > 0]).tolist()
         handles = [self.mpl.patches.Patch(color=_COLOURS[k], label=CATEGORIES[k]) for k in seen]
         self.figure.legend(

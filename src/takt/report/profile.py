@@ -20,7 +20,8 @@ from takt.lpu import queues
 from takt.report.schedule import Ints, Schedule, Span, issue_times
 
 RETIRE = "retire"
-_UNAWAITED = ("cache key", "cache value")
+UNAWAITED = ("cache key", "cache value")
+"""Labels of tasks that nothing in the step waits for."""
 _MXM = {"w": "mxm.load", "a": "mxm.activate", "c": "mxm.accumulate"}
 
 
@@ -102,7 +103,7 @@ def owned_cycles(schedule: Schedule) -> Ints:
     spans = schedule.spans
     out = np.zeros(len(spans), np.int64)
     order = sorted(
-        (i for i, span in enumerate(spans) if span.label not in _UNAWAITED),
+        (i for i, span in enumerate(spans) if span.label not in UNAWAITED),
         key=lambda i: spans[i].end,
     )
     done = -1

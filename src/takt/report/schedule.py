@@ -45,6 +45,11 @@ class Schedule:
         spans = tuple(Span(p.label, p.layer, p.start, p.end) for p in step.placed)
         return Schedule(program=step.program, chip=chip, spans=spans)
 
+    def only(self, chosen: NDArray[np.bool_]) -> Schedule:
+        """The same with some of the instructions, and without what the whole program promises not to write."""
+        rows, ranges = self.program.instructions[chosen], np.zeros((0, 3), np.int64)
+        return replace(self, program=replace(self.program, instructions=rows, constant=ranges))
+
     @property
     def cycles(self) -> int:
         """Cycles of the program as claimed; if nobody claimed any, up to the last dispatch."""
@@ -87,3 +92,24 @@ def mnemonics(program: Program, chip: Chip) -> dict[int, str]:
     few = replace(program, instructions=rows[np.sort(first)])
     pairs = zip(few.instructions["op"].tolist(), texts(few, chip), strict=True)
     return {op: text.split(" ", 1)[0] for op, text in pairs}
+
+
+def links_of(schedule: Schedule, mnemonic: str) -> dict[int, list[int]]:
+    """Link → dispatch cycles of its sends (or receives), in order."""
+    rows, op = schedule.program.instructions, op_of(schedule, mnemonic)
+    index, times = issue_times(rows)
+    out: dict[int, list[int]] = {}
+    if op is None:
+        return out
+    chosen = np.flatnonzero(rows["op"][index] == op)
+    order = chosen[np.argsort(times[chosen], kind="stable")]
+    links = rows["b"][index[order]].tolist()
+    for link, time in zip(links, times[order].tolist(), strict=True):
+        out.setdefault(link, []).append(time)
+    return out
+
+
+def op_of(schedule: Schedule, mnemonic: str) -> int | None:
+    """The opcode of an instruction, None if the program has none of it."""
+    table = mnemonics(schedule.program, schedule.chip)
+    return next((op for op, name in table.items() if name == mnemonic), None)

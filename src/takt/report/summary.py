@@ -15,6 +15,11 @@ from takt.report.profile import LayerUse, UnitUse, layer_use, stage_cycles, unit
 from takt.report.schedule import Schedule
 from takt.units import cycles_to_s
 
+Parts = tuple[tuple[str, float], ...]
+"""(cause, joules) of each cause."""
+Ranges = tuple[tuple[str, float, float], ...]
+"""(cause, low, high) in joules."""
+
 RESOURCES = ("weights", "mxm", "vxm", "sram", "chain")
 
 
@@ -32,7 +37,8 @@ class RunSummary:
     bound_cycles_per_token: float
     bound_limit: str
     energy_j_per_token: float
-    energy_parts_j: tuple[tuple[str, float], ...]
+    energy_parts_j: Parts
+    energy_sensitivity_j: Ranges  # the total with half and with twice the coefficients
     energy_basis: str
     sram_bytes: int
     sram_used_fraction: float
@@ -67,15 +73,16 @@ def summarise(generation: Generation) -> RunSummary:
     schedule = Schedule.of_step(main, chip)
     prompt_cycles = sum(run.cycles for run in generation.prompt)
     host_tokens_per_s, host_cycles_per_s = host_rates(generation)
-    total, parts, basis = mean_energy(generation)
+    parts, sensitivity, basis = mean_energy(generation)
     return RunSummary(
         cycles=cycles,
         cycles_per_token=mean,
         tokens_per_s=chip.clock_hz / mean,
         bound_cycles_per_token=sum(result.step.bound.cycles for result in results) / len(results),
         bound_limit=main.bound.limit,
-        energy_j_per_token=total,
+        energy_j_per_token=sum(joules for _, joules in parts),
         energy_parts_j=parts,
+        energy_sensitivity_j=sensitivity,
         energy_basis=basis,
         sram_bytes=sram_bytes,
         sram_used_fraction=sram_bytes / chip.sram_bytes,
@@ -99,15 +106,16 @@ def _main(results: Sequence[StepResult]) -> Step:
     return next(r.step for r in reversed(results) if counts[r.step.program.name] == most)
 
 
-def mean_energy(generation: Generation) -> tuple[float, tuple[tuple[str, float], ...], str]:
-    """(joules per token, joules by cause, basis) over the runs that made the tokens."""
+def mean_energy(generation: Generation) -> tuple[Parts, Ranges, str]:
+    """Joules a token by cause, how the total moves with the assumptions, and the basis.
+
+    Means over the runs that made the tokens.
+    """
     chip = generation.session.compiled.chip
     runs = [energy(t.result.activity, t.result.cycles, chip) for t in generation.tokens]
-    names = ("idle", "mac", "sram", "stream", "vxm", "sxm", "instruction")
-    parts = tuple(
-        (name, sum(float(getattr(run, f"{name}_j")) for run in runs) / len(runs)) for name in names
-    )
-    return sum(joules for _, joules in parts), parts, runs[0].basis
+    mean = runs[0].mean(runs[1:])
+    ranges = tuple((row.cause, row.low_j, row.high_j) for row in mean.sensitivity(chip))
+    return mean.parts, ranges, mean.basis
 
 
 def host_rates(generation: Generation) -> tuple[float, float]:

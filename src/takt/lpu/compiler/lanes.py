@@ -79,7 +79,7 @@ def rope_rows(
     shape: ModelShape, lanes: int, positions: NDArray[np.int64], frequencies: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Cos and signed sin on lanes, [len(positions), 320] each: out = x · cos + neighbour(x) · sin."""
-    hd = shape.head_dim
+    hd = shape.rope_dim
     angle = positions[:, None].astype(np.float64) * frequencies[None, :]
     cos, sin = np.repeat(np.cos(angle), 2, axis=1), np.repeat(np.sin(angle), 2, axis=1)
     sin[:, 0::2] *= -1

@@ -157,20 +157,20 @@ class Decode(_Positions):
 
     def append(self, layer: int, k: list[Buffer], v: list[Buffer]) -> None:
         """Put the new key and value into the caches."""
+        for vector in range(self.layout.heads.n_kv):
+            self.append_vector(layer, vector, k[vector], v[vector])
+
+    def append_vector(self, layer: int, vector: int, k: Buffer, v: Buffer) -> None:
+        """Put one vector of the new key and value into the caches."""
         layout, side = self.layout, self.layout.attention_side(layer)
-        for vector in range(layout.heads.n_kv):
-            cache = layout.k_cache[layer, vector]
-            self.task("cache key").sxm = Append(
-                "scatter", k[vector], cache, maps=layout.inputs["cache_row"]
-            )
-            turned = self.temp(f"v.turned{vector}", F16, side)
-            self.task("cache value").sxm = Append(
-                "rotate", v[vector], turned, maps=layout.inputs["rotate"]
-            )
-            target = layout.v_cache[layer, vector, self.block]
-            self.task("cache value").sxm = Append(
-                "lane", turned, target, mask=layout.inputs["lane"], columns=target.rows
-            )
+        cache = layout.k_cache[layer, vector]
+        self.task("cache key").sxm = Append("scatter", k, cache, maps=layout.inputs["cache_row"])
+        turned = self.temp(f"v.turned{vector}", F16, side)
+        self.task("cache value").sxm = Append("rotate", v, turned, maps=layout.inputs["rotate"])
+        target = layout.v_cache[layer, vector, self.block]
+        self.task("cache value").sxm = Append(
+            "lane", turned, target, mask=layout.inputs["lane"], columns=target.rows
+        )
 
     def head(self, x: Hidden) -> None:
         """Final norm and logits."""

@@ -37,6 +37,7 @@ class Matrix:
     )
     weight_factor: float = 1.0  # on the weights only, not on the bias
     n_bytes: int = 2  # of fixed-point activations, with i8 weights
+    transposed: bool = False  # the tensor is [in, out], and the norm is of its outputs
     index: int | None = None  # of an expert, where the tensor holds several
     pairs: bool = (
         False  # i8: rotary partners share a scale, so that it can be applied after the rotation
@@ -66,6 +67,7 @@ class Matrix:
         w = (w if self.index is None else w[self.index]).astype(np.float64)
         if self.norm and model.has(self.norm + ".weight"):
             w = w * model.tensor(self.norm + ".weight").astype(np.float64)
+        w = w.T if self.transposed else w
         if self.norm and model.shape.norm == "layer":
             w = w - w.mean(axis=1, keepdims=True)
         return (w * (self.factor * self.weight_factor)).astype(np.float32)

@@ -148,11 +148,14 @@ class SystemCompiled:
                         relocation=moves,
                     )
                 )
+        used = {instance.chip for instance in instances}  # chips left over are no part of it
         return SystemProgram(
             chip=self.cut.chip,
             programs=tuple(kept),
             instances=tuple(instances),
-            wires=self.network.wires,
+            wires=tuple(
+                w for w in self.network.wires if w.source_chip in used and w.target_chip in used
+            ),
         )
 
     def activities(self) -> list[tuple[Activity, int]]:

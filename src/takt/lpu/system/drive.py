@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from takt.lpu.compiler.ir import Append, Plan
-from takt.lpu.system.experts import ExpertStep
+from takt.lpu.system.latent import LatentStep
 from takt.lpu.system.lower import Swap
 from takt.lpu.system.place import SplitLayout
 
-Steps = Callable[[ExpertStep], Swap]
+Steps = Callable[[LatentStep], Swap]
 
 
 def over_links(layout: SplitLayout, name: str, block: int, n_links: int, steps: Steps) -> Plan:
     """The plan of every chip of a group: what it yields goes over links, `n_links` to each other chip."""
-    step = ExpertStep(layout, name, block)
+    step = LatentStep(layout, name, block)
     swaps = steps(step)
     try:
         sent = next(swaps)
@@ -39,7 +39,7 @@ def over_links(layout: SplitLayout, name: str, block: int, n_links: int, steps: 
 def on_one_chip(layouts: Sequence[SplitLayout], name: str, block: int, steps: Steps) -> Plan:
     """The same steps of all chips of a group in one plan of one chip: the same sums in the same order."""
     plan = Plan(name=name)
-    made = [ExpertStep(layout, name, block, plan) for layout in layouts]
+    made = [LatentStep(layout, name, block, plan) for layout in layouts]
     swaps = [steps(step) for step in made]
     sent = []
     for swap in swaps:

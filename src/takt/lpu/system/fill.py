@@ -18,6 +18,7 @@ from takt.lpu.compiler.matrices import Matrix, activation_bounds
 from takt.lpu.isa.table import Type
 from takt.lpu.machine import Memory
 from takt.lpu.system.experts import ADDRESS_BASE
+from takt.lpu.system.latent_lanes import sizes
 from takt.lpu.system.lower import MARGIN
 from takt.lpu.system.place import (
     SplitLayout,
@@ -215,8 +216,35 @@ class _Writer:
         named = {m.key.replace("0.", layer + ".", 1): m for m in matrices}
         if self._slot.kind.head[1] and "head" in named:
             return {"head": MARGIN * float(np.sqrt(self._model.shape.dim))}
+        if self._out.latent is not None and self._slot.kind.attention and "0.o" in [m.key for m in matrices]:
+            return self._latent_bounds(matrices)
         found = activation_bounds(self._model, named)
         return {m.key: found[name] for name, m in named.items()}
+
+    def _latent_bounds(self, matrices: Sequence[Matrix]) -> dict[str, float]:
+        """Largest activation of each matrix of a latent attention: normalised rows are at most √width long."""
+        shape = self._model.shape
+        parts = sizes(shape)
+        root = MARGIN * float(np.sqrt(shape.dim))
+        waist = root if parts.q_rank is None else MARGIN * float(np.sqrt(parts.q_rank))
+        latent = MARGIN * float(np.sqrt(parts.kv_rank))
+        named = {m.key: m for m in matrices}
+
+        def reach(key: str, top: float) -> float:
+            rows = np.linalg.norm(named[key].folded(self._model).astype(np.float64), axis=1)
+            return MARGIN * float(rows.max()) * top
+
+        out = {}
+        for key in named:
+            if key in ("0.q_nope", "0.q_rope"):
+                out[key] = waist
+            elif key.startswith("0.absorb"):
+                out[key] = out.get("0.absorb0") or reach("0.q_nope", waist)
+            elif key.startswith("0.v_up"):
+                out[key] = latent
+            else:
+                out[key] = reach("0.v_up0", latent) if key == "0.o" else root
+        return out
 
     def _bias(self, region: str, matrix: Matrix, own: Lanes) -> None:
         out = self._out

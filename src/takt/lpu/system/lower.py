@@ -181,12 +181,15 @@ class SplitStep(Decode):
     def partial_moments(self, x: Hidden, side: int) -> list[Buffer]:
         """Σ x² of the own shard in every lane, and for LayerNorm Σ x."""
         ones = self.layout.image.ones(side)
-        out = []
-        groups = [(x.high, SQUARE_BAND), (x.low, 1.0)]
-        out.append(self.lane_sums(ones, groups, "square"))
+        out = [self.square_sum(x, side, "square")]
         if self.shape.norm == "layer":
             out.append(self.lane_sums(ones, [(x.half, 1.0), (x.rest, 1.0)], "mean"))
         return out
+
+    def square_sum(self, x: Hidden, side: int, name: str) -> Buffer:
+        """Σ x² of some vectors, in every lane."""
+        ones = self.layout.image.ones(side)
+        return self.lane_sums(ones, [(x.high, SQUARE_BAND), (x.low, 1.0)], name)
 
     def lane_sums(self, tile: Tile, groups: list[tuple[list[Buffer], float]], name: str) -> Buffer:
         """Σ factor · (sum over lanes of all buffers of a group), in every lane; `tile` holds ones."""

@@ -20,6 +20,7 @@ from takt.lpu.compiler.layout import Layout
 from takt.lpu.compiler.matrices import Matrix
 from takt.lpu.isa.table import Type
 from takt.errors import CapacityError
+from takt.lpu.system.latent_lanes import LatentLanes, latent_lanes, latent_matrices
 from takt.lpu.system.shards import Shard, columns
 from takt.models import ModelShape
 
@@ -61,6 +62,7 @@ class SplitLayout(Layout):
     factor: dict[str, Buffer] = field(default_factory=dict)
     tail_masks: list[Buffer] = field(default_factory=list)
     regions: dict[str, Region] = field(default_factory=dict)
+    latent: LatentLanes | None = None
     choice: dict[str, list[Buffer]] = field(default_factory=dict)  # constant rows of the router
     parts: Parts = (0, 1, 1)  # of the feed-forward
     stride: int = 0  # weight words from one expert to the next
@@ -180,6 +182,14 @@ def region(outs: Sequence[SplitLayout], name: str) -> Iterator[None]:
 
 def place_attention(out: SplitLayout) -> None:
     """Projections of a layer."""
+    if out.whole.latent is not None:
+        shard = out.shard
+        out.latent = latent_lanes(out.whole, shard.rank, shard.n, out.lanes)
+        _place(out, attention_matrices(out, 0))
+        if out.weights is I8:
+            row = out.image.constant_row("0.absorb0.factor", F32, 1, _blank(out))
+            out.factor["0.absorb0"] = row
+        return
     _place(out, attention_matrices(out, 0))
     if out.whole.attention_sinks:
         n_heads = len(out.heads.q) * out.heads.per_vector
@@ -196,6 +206,13 @@ def place_attention(out: SplitLayout) -> None:
 def place_caches(out: SplitLayout) -> None:
     """One user's keys and values of a layer."""
     side = out.attention_side(0)
+    if out.latent is not None:
+        for c, dims in enumerate(out.latent.latent):
+            out.k_cache[0, c] = out.image.cache(f"k{c}", out.n_blocks * out.lanes, side)
+            columns = max(16, int((dims >= 0).sum()))
+            for b in range(out.n_blocks):
+                out.v_cache[0, c, b] = out.image.cache(f"v{c}.{b}", columns, side)
+        return
     for v in range(out.heads.n_kv):
         out.k_cache[0, v] = out.image.cache(f"k{v}", out.n_blocks * out.lanes, side)
         columns = int(np.max(np.nonzero(out.heads.v[v] != -1)[0])) + 1
@@ -364,6 +381,8 @@ def _biased(shape: ModelShape, tensor: str, norm: str) -> bool:
 def attention_matrices(out: SplitLayout, layer: int) -> list[Matrix]:
     """k, q, v and o of a layer; the keys name layer 0, which is how programs know them."""
     shape, shard = out.whole, out.shard
+    if out.latent is not None:
+        return latent_matrices(shape, shard.into, shard.out, out.latent, layer)
     at = f"layers.{layer}.attn"
     norm = at + ".norm"
     scale = shape.attention_scale if not shape.qk_norm else 1.0

@@ -21,7 +21,7 @@ from takt.lpu.isa import Program
 from takt.lpu.isa.table import BY_NAME, Type
 from takt.lpu.machine import Activity
 from takt.lpu.system.drive import on_one_chip, over_links
-from takt.lpu.system.experts import ExpertStep
+from takt.lpu.system.latent import LatentStep
 from takt.lpu.system.lower import Own, Swap
 from takt.lpu.system.place import (
     WORK_WORDS,
@@ -197,7 +197,7 @@ class Library:
         name = f"{kind.name}.{block}" if kind.attention else kind.name
 
         def build() -> Plan:
-            def pieces(step: ExpertStep) -> Swap:
+            def pieces(step: LatentStep) -> Swap:
                 return steps(step, kind)
 
             if cut.on_one_chip:
@@ -230,7 +230,7 @@ def link_cycles(program: Program, chip: Chip) -> int:
     return busiest * chip.c2c_vector_cycles
 
 
-def steps(step: ExpertStep, kind: Kind) -> Swap:
+def steps(step: LatentStep, kind: Kind) -> Swap:
     """What a program of a kind does, as a generator (see `lower`)."""
     state = step.layout.state
     if kind.embed[1]:
@@ -242,7 +242,8 @@ def steps(step: ExpertStep, kind: Kind) -> Swap:
     first, count, of = kind.ffn
     if kind.attention:
         target = [step.temp(f"mid{c}", F32) for c in range(len(x.x))] if count else state["x"]
-        x = yield from step.attend(x, target)
+        attend = step.attend if step.whole.latent is None else step.attend_latent
+        x = yield from attend(x, target)
         before = x
     if count:
         if first > 0:
