@@ -49,6 +49,7 @@ class Image:
     top: list[int] = field(default_factory=list)
     text_words: int = 0  # at the top of every work slice, kept for program text
     compact: bool = False
+    even: bool = False  # of engines that are equally loaded, take one on the emptier side
     turn: int = 0
 
     # ------------------------------------------------------------------------------------------------- small buffers
@@ -225,7 +226,13 @@ class Image:
                 other = self.tiles[beside, out_chunk, 0]
                 engines = [(other.side, other.plane)]
             engine = min(
-                engines, key=lambda e: (0 if self.compact else own[e], self.groups_on[e], e)
+                engines,
+                key=lambda e: (
+                    0 if self.compact else own[e],
+                    self.groups_on[e],
+                    self._on_side(e[0]) if self.even else 0,
+                    e,
+                ),
             )
             groups = matrix.n_groups(out_chunk)
             for in_chunk in range(len(matrix.into)):
@@ -241,6 +248,9 @@ class Image:
                     slices=slices,
                     base=base,
                 )
+
+    def _on_side(self, side: int) -> int:
+        return sum(groups for (s, _), groups in self.groups_on.items() if s == side)
 
     def cache(self, name: str, rows: int, side: int) -> Buffer:
         """An f16 buffer whose row r lies in slice r mod 16 of each byte's bank: readable as MXM columns. One spare word."""
@@ -351,7 +361,9 @@ class Image:
         return np.array(sorted(rows), np.int64).reshape(-1, 3)
 
 
-def new_image(g: Geometry, text_words: int, *, compact: bool = False) -> Image:
+def new_image(
+    g: Geometry, text_words: int, *, compact: bool = False, even: bool = False
+) -> Image:
     """An empty image for a chip: work slices inside, weight banks of 16 slices outside."""
     work: dict[int, tuple[int, ...]] = {}
     banks: dict[int, list[tuple[int, ...]]] = {}
@@ -373,6 +385,7 @@ def new_image(g: Geometry, text_words: int, *, compact: bool = False) -> Image:
         top=top,
         text_words=text_words,
         compact=compact,
+        even=even,
         work=work,
         banks=banks,
     )

@@ -259,6 +259,11 @@ def require_supported(shape: ModelShape) -> None:
     """Raise UnsupportedError for a model with parts that this compiler does not know."""
     if shape.family != "decoder":
         raise UnsupportedError(f"{shape.name} is an encoder: systems run decoders so far")
+    experts = shape.experts
+    if experts is not None and experts.n_groups > 1 and experts.n_experts > 320:
+        raise UnsupportedError(f"{shape.name}: groups among more than 320 experts")
+    if experts is not None and experts.weighted_inputs:
+        raise UnsupportedError(f"{shape.name}: experts whose inputs are weighted")
     unknown = [part for part in shape.special_parts if part not in SPECIAL_PARTS]
     if unknown:
         raise UnsupportedError(f"{shape.name} has {', '.join(unknown)}: not compiled for systems yet")

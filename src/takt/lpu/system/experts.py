@@ -38,6 +38,9 @@ ADDRESS_BASE = 64
 _STEEP = 2.0**60
 """Makes any difference of scores at least 1: they are compared to 2⁻²² relative, ties go to the lower number."""
 
+_OUT_OF_REACH = 10000.0
+"""Taken off the scores of experts that may not be chosen."""
+
 
 @dataclass(slots=True)
 class Split:
@@ -64,7 +67,10 @@ class ExpertStep(SplitStep):
         gathered = yield from self.normed_shards(before, 0, self.router_sums)
         logits = self.logit_rows(gathered)
         scores = self.scores_of(logits)
-        ranks = self.ranks([self.selectable(v, s) for v, s in enumerate(scores)])
+        choices = [self.selectable(v, s) for v, s in enumerate(scores)]
+        if self.experts.n_groups > 1:
+            choices = [self.in_top_groups(choice) for choice in choices]
+        ranks = self.ranks(choices)
         picks = [self.picks(v, rank) for v, rank in enumerate(ranks)]
         maps = self.addresses(picks)
         shares = self.shares(picks, logits, scores)
@@ -142,31 +148,74 @@ class ExpertStep(SplitStep):
 
     def larger(self, u: int, scores: list[Split]) -> list[Buffer]:
         """A row for each expert of vector `u`: 1 at every expert (of vector v) with a smaller score, else 0."""
-        n = self.n_rows(u)
-        one = FromBuffer(self.layout.tables["one"])
-        alone = []
-        for part, name in ((scores[u].high, "high"), (scores[u].low, "low")):
-            task = self.task("rank", rows=n)
-            node = task.op("mask", FromBuffer(part, fixed_row=True), one)
-            alone.append(self.temp(f"alone{u}.{name}", F16, rows=n))
-            task.out(node, alone[-1])
+        alone = self.alone(scores[u], "one", self.n_rows(u), f"expert{u}")
         out = []
         for v, mine in enumerate(scores):
-            group = Accumulator(n)
-            ones = self.layout.image.ones(0)
-            self.task("rank", rows=n).feed(ones, alone[0], group, last=False)
-            task = self.task("rank", rows=n)
-            feed = task.feed(ones, alone[1], group, add=True)
-            node = task.op("mul", task.op("sub", feed, FromBuffer(mine.both, fixed_row=True)), _STEEP)
-            if u == v:
-                tie = task.op("mask", 1.0, FromBuffer(self.layout.tables["after"]))
-                node = task.op("add", node, tie)
-            elif u < v:
-                node = task.op("add", node, 1.0)
-            node = task.op("min", task.op("relu", node), 1.0)
-            out.append(self.temp(f"larger{u}.{v}", F16, rows=n))
-            task.out(node, out[-1])
+            tie: FromBuffer | float = FromBuffer(self.layout.tables["after"]) if u == v else float(u < v)
+            out.append(self.smaller(alone, mine, tie, None, f"larger{u}.{v}"))
         return out
+
+    def alone(self, score: Split, table: str, rows: int, name: str) -> tuple[Buffer, Buffer]:
+        """Scores one a row, alone on the lane that a table marks: f16 high parts and rests."""
+        out = []
+        for part in (score.high, score.low):
+            task = self.task("rank", rows=rows)
+            marks = FromBuffer(self.layout.tables[table])
+            node = task.op("mask", FromBuffer(part, fixed_row=True), marks)
+            out.append(self.temp(f"{name}.{len(out)}", F16, rows=rows))
+            task.out(node, out[-1])
+        return out[0], out[1]
+
+    def smaller(
+        self,
+        alone: tuple[Buffer, Buffer],
+        mine: Split,
+        tie: FromBuffer | float,
+        among: FromBuffer | None,
+        name: str,
+    ) -> Buffer:
+        """For each row's score, 1 on every lane whose score is smaller (`among` some lanes), and on ties if `tie` says so."""
+        n = alone[0].rows
+        group, ones = Accumulator(n), self.layout.image.ones(0)
+        self.task("rank", rows=n).feed(ones, alone[0], group, last=False)
+        task = self.task("rank", rows=n)
+        feed = task.feed(ones, alone[1], group, add=True)
+        node = task.op("mul", task.op("sub", feed, FromBuffer(mine.both, fixed_row=True)), _STEEP)
+        extra: Source | float = task.op("mask", 1.0, tie) if isinstance(tie, FromBuffer) else tie
+        if extra != 0.0:
+            node = task.op("add", node, extra)
+        node = task.op("min", task.op("relu", node), 1.0)
+        if among is not None:
+            node = task.op("mask", node, among)
+        out = self.temp(name, F16, rows=n)
+        task.out(node, out)
+        return out
+
+    def in_top_groups(self, score: Split) -> Split:
+        """Scores of which those outside the best groups are out of reach.
+
+        A group is as good as its two best experts together; they are found, and the groups ranked, like experts.
+        """
+        tables, experts = self.layout.tables, self.experts
+        alone = self.alone(score, "one", self.n_rows(0), "member")
+        same = FromBuffer(tables["same"])
+        rows = self.smaller(alone, score, FromBuffer(tables["after"]), same, "larger.member")
+        place = self.row_sum([rows], "rank.member")
+        task = self.task("groups")
+        kept = task.op("min", task.op("relu", task.op("sub", 2.0, FromBuffer(place))), 1.0)
+        best = self.split(task, task.op("mul", FromBuffer(score.both), kept), "best")
+        block = self.layout.image.pattern("groups", 0)
+        sums = self.lane_sums(block, [([best.high, best.low], 1.0)], "groups")
+        task = self.task("groups")
+        whole = self.split(task, task.op("mov", FromBuffer(sums)), "group")
+        alone = self.alone(whole, "first", experts.n_groups, "group.alone")
+        rows = self.smaller(alone, whole, FromBuffer(tables["group_after"]), None, "larger.group")
+        place = self.row_sum([rows], "rank.group")
+        task = self.task("groups")
+        away = task.op("sub", float(experts.top_groups), FromBuffer(place))
+        kept = task.op("min", task.op("relu", away), 1.0)
+        out = task.op("mul", task.op("sub", kept, 1.0), _OUT_OF_REACH)
+        return self.split(task, task.op("add", out, FromBuffer(score.both)), "reachable")
 
     def row_sum(self, parts: list[Buffer], name: str) -> Buffer:
         """Sum over all rows of some buffers."""

@@ -105,6 +105,8 @@ def new_layout(
             image.head_ones(side, whole.head_dim)
     if whole.experts is not None:
         _choice_tables(out, whole.experts.n_experts, whole.experts.top_k)
+        if whole.experts.n_groups > 1:
+            _group_tables(out, whole.experts.n_experts, whole.experts.n_groups)
     _inputs(out)
     for name in ("x", "before"):
         out.state[name] = [image.buffer(f"{name}{c}", F32, 1) for c in range(shard.n_own)]
@@ -120,6 +122,21 @@ def _choice_tables(out: SplitLayout, n_experts: int, top_k: int) -> None:
     for name, kind, rows in (("one", U8, one), ("after", U8, after), ("slot", F32, slots)):
         out.tables[name] = out.image.buffer(name, kind, len(rows), content=rows)
     out.image.identity(1)
+
+
+def _group_tables(out: SplitLayout, n_experts: int, n_groups: int) -> None:
+    """Constant rows with which groups of experts are ranked, and the tile that sums over each group."""
+    group = np.full(out.lanes, -1)
+    group[:n_experts] = np.arange(n_experts) * n_groups // n_experts
+    here = group >= 0
+    same = (group[:n_experts, None] == group) & here
+    first = np.zeros((n_groups, out.lanes), np.uint8)
+    first[np.arange(n_groups), np.arange(n_groups) * n_experts // n_groups] = 1
+    after = (np.arange(n_groups)[:, None] < group) & here
+    for name, rows in (("same", same), ("first", first), ("group_after", after)):
+        out.tables[name] = out.image.buffer(name, U8, len(rows), content=rows.astype(np.uint8))
+    block = (group[:, None] == group) & here[:, None] & here
+    out.image.pattern("groups", 0, block.astype(np.float32))
 
 
 def _spread(shard: Shard, lanes: int) -> np.ndarray:

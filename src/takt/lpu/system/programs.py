@@ -59,6 +59,16 @@ class Kind:
     head: tuple[int, int, int] = (0, 0, 1)
 
     @property
+    def pattern(self) -> Kind:
+        """A kind that runs the same program: which of equal parts of the experts it is makes no difference but to the
+        first, which has the experts that every token meets.
+        """
+        first, count, of = self.ffn
+        if not self.experts or first < 2:
+            return self
+        return replace(self, ffn=(1 if count < of else 0, count, of))
+
+    @property
     def name(self) -> str:
         """Such as `attention+ffn` or `ffn.1-2/4`."""
         out = [f"attention.w{self.window}" if self.window else "attention"] if self.attention else []
@@ -127,7 +137,7 @@ class Cut:
 
         Raises CapacityError if not even this fits.
         """
-        image = new_image(geometry(self.chip), TEXT_WORDS)
+        image = new_image(geometry(self.chip), TEXT_WORDS, even=True)
         outs = []
         for rank in self.ranks(place):
             mine = replace(
@@ -179,12 +189,14 @@ class Library:
 
     def regions(self, kind: Kind) -> dict[str, Region]:
         """What a kind takes in SRAM, without scheduling it."""
+        kind = kind.pattern
         if kind not in self.sizes:
             self.sizes[kind] = self.cut.layouts(kind)[0].regions
         return self.sizes[kind]
 
     def program(self, kind: Kind, position: int) -> Compiled:
         """The program of a kind for positions in the same block of 320 as `position`."""
+        kind = kind.pattern
         block = position // self.cut.chip.lanes if kind.attention else 0
         key = (kind, block)
         if key not in self.programs:

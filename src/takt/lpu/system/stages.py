@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from takt.errors import CapacityError
-from takt.lpu.system.place import WORK_WORDS, Region, n_experts, rows_of
+from takt.lpu.system.place import WORK_WORDS, Region, n_experts
 from takt.lpu.system.programs import Kind, Library
+from takt.models import ModelShape
 
 PARTS = (1, 2, 3, 4, 5, 6, 8)
 """Ways to cut a feed-forward that are tried."""
+
+_MOST_PARTS = 32  # of the experts of a layer
 
 
 class TooLarge(CapacityError):
@@ -127,7 +130,7 @@ def _pieces(library: Library, n_parts: int, users: int) -> list[Piece]:
             )
         )
         mixture = shape.has_experts(layer)
-        of = _expert_parts(library, limit) if mixture else n_parts
+        of = _expert_parts(shape) if mixture else n_parts
         for part in range(of):
             kind = Kind(ffn=(part, 1, of), experts=mixture)
             region = library.regions(kind)["ffn"]
@@ -137,21 +140,14 @@ def _pieces(library: Library, n_parts: int, users: int) -> list[Piece]:
     return out + _heads(library, limit)
 
 
-def _expert_parts(library: Library, limit: int) -> int:
-    """Into how few parts the experts of a layer must be cut, each of which fits a group.
+def _expert_parts(shape: ModelShape) -> int:
+    """Into how many equal parts the experts of a layer are cut: the pieces that stages are filled with.
 
-    Every part has as many slots as a token has experts, since all of them might lie in it.
+    Parts in one stage are one program with one set of slots; parts in several stages have as many slots each as a token
+    has experts, since all of them might lie there.
     """
-    count = n_experts(library.cut.shape)
-    for of in range(1, min(64, count) + 1):
-        largest = max(range(of), key=lambda part: len(rows_of(count, (part, 1, of))))
-        try:
-            words = library.regions(Kind(ffn=(largest, 1, of), experts=True))["ffn"].words
-        except CapacityError:
-            continue
-        if words <= limit:
-            return of
-    raise CapacityError(f"a single expert of {library.cut.shape.name} does not fit a chip")
+    count = n_experts(shape)
+    return max(of for of in range(1, min(_MOST_PARTS, count) + 1) if count % of == 0)
 
 
 def _tables(library: Library, limit: int) -> list[Piece]:
@@ -268,8 +264,6 @@ def _merged(pieces: Sequence[Piece]) -> list[tuple[Kind, int]]:
 
 def _join(a: Kind, b: Kind) -> Kind | None:
     if b.ffn[1] and not a.embed[1] and not a.head[1]:
-        if a.ffn[1] and b.experts:
-            return None  # each part has slots of its own
         ffn = (a.ffn[0], a.ffn[1] + 1, b.ffn[2]) if a.ffn[1] else b.ffn
         return Kind(attention=a.attention, window=a.window, ffn=ffn, experts=b.experts)
     if b.embed[1] and a.embed[1]:
