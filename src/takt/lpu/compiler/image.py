@@ -284,14 +284,21 @@ class Image:
             )
         return self.tiles[key]
 
-    def pattern(self, name: str, side: int, block: NDArray[np.float32] | None = None) -> Tile:
-        """A constant f16 tile of a side; `block` [column, row] is needed when it is first asked for."""
+    def pattern(
+        self,
+        name: str,
+        side: int,
+        block: NDArray[np.float32] | None = None,
+        type_: Type = Type.F16,
+    ) -> Tile:
+        """A constant tile of a side (i8: of its first plane); `block` [column, row] is needed when it is first asked for."""
         key = (name, side, 0)
         if key not in self.tiles:
             assert block is not None
-            slices, base = self.columns(side, Type.F16, self.g.columns // 16, name)
+            groups, plane = self.g.columns // 16, 0 if type_ is Type.I8 else -1
+            slices, base = self.columns(side, type_, groups, name)
             self.tiles[key] = Tile(
-                f"{name}.{side}", Type.F16, side, self.g.columns // 16, slices=slices, base=base
+                f"{name}.{side}", type_, side, groups, plane=plane, slices=slices, base=base
             )
             self.patterns[key] = block
         return self.tiles[key]

@@ -27,6 +27,11 @@ from takt.models import ModelShape
 
 OBJECTIVES = ("latency", "throughput")
 
+SMALL_MODEL = 1_000_000_000
+"""Parameters up to which every size of a group is compiled."""
+MOST_GROUP_SIZES = 2
+"""Sizes compiled for larger models."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
@@ -222,8 +227,9 @@ def compile_system(
 ) -> SystemCompiled:
     """Cut, place and schedule a model on the first `n_chips` chips of a system, for `users` caches of `context` positions.
 
-    Of all sizes of a group (or only `group`) the one is kept that serves each user fastest, or (`objective`
-    "throughput") all users together. Raises CapacityError that says what would fit.
+    Of the sizes of a group (or only `group`) the one is kept that serves each user fastest, or (`objective`
+    "throughput") all users together: of all sizes for a `SMALL_MODEL`, else of the largest two that fit. Raises
+    CapacityError that says what would fit.
     """
     if weights not in ("fp16", "int8"):
         raise UsageError(f"weights {weights!r}: expected 'fp16' or 'int8'")
@@ -237,7 +243,9 @@ def compile_system(
     network = system.network(n_chips)
     made: list[SystemCompiled] = []
     errors: list[CapacityError | CompileError] = []
-    for n in _group_sizes(shape, network, group):
+    for n in reversed(_group_sizes(shape, network, group)):
+        if len(made) == MOST_GROUP_SIZES and shape.n_parameters > SMALL_MODEL:
+            break
         try:
             made.append(
                 _compile(shape, system, network, n, weights, context, users, objective)

@@ -30,7 +30,7 @@ from takt.lpu.isa.table import Type
 from takt.lpu.system.lower import Gathered, Own, SplitStep
 from takt.models import Experts
 
-F32, F16, I32 = Type.F32, Type.F16, Type.I32
+F32, F16, I8, I32 = Type.F32, Type.F16, Type.I8, Type.I32
 
 ADDRESS_BASE = 64
 """Addresses pass the MXM as two f16 digits to this base, both exact."""
@@ -157,14 +157,11 @@ class ExpertStep(SplitStep):
 
     def alone(self, score: Split, table: str, rows: int, name: str) -> tuple[Buffer, Buffer]:
         """Scores one a row, alone on the lane that a table marks: f16 high parts and rests."""
-        out = []
-        for part in (score.high, score.low):
-            task = self.task("rank", rows=rows)
-            marks = FromBuffer(self.layout.tables[table])
-            node = task.op("mask", FromBuffer(part, fixed_row=True), marks)
-            out.append(self.temp(f"{name}.{len(out)}", F16, rows=rows))
-            task.out(node, out[-1])
-        return out[0], out[1]
+        task, marks = self.task("rank", rows=rows), FromBuffer(self.layout.tables[table])
+        high, low = (self.temp(f"{name}.{part}", F16, rows=rows) for part in ("high", "low"))
+        for part, target in ((score.high, high), (score.low, low)):
+            task.out(task.op("mask", FromBuffer(part, fixed_row=True), marks), target)
+        return high, low
 
     def smaller(
         self,
@@ -176,10 +173,13 @@ class ExpertStep(SplitStep):
     ) -> Buffer:
         """For each row's score, 1 on every lane whose score is smaller (`among` some lanes), and on ties if `tie` says so."""
         n = alone[0].rows
-        group, ones = Accumulator(n), self.layout.image.ones(0)
-        self.task("rank", rows=n).feed(ones, alone[0], group, last=False)
         task = self.task("rank", rows=n)
-        feed = task.feed(ones, alone[1], group, add=True)
+        # Both parts at once, one on each side of the chip: their sum is exact.
+        both = [
+            task.feed(self.layout.image.ones(side), part, Accumulator(n))
+            for side, part in enumerate(alone)
+        ]
+        feed = task.op("add", *both)
         node = task.op("mul", task.op("sub", feed, FromBuffer(mine.both, fixed_row=True)), _STEEP)
         extra: Source | float = task.op("mask", 1.0, tie) if isinstance(tie, FromBuffer) else tie
         if extra != 0.0:
@@ -187,8 +187,8 @@ class ExpertStep(SplitStep):
         node = task.op("min", task.op("relu", node), 1.0)
         if among is not None:
             node = task.op("mask", node, among)
-        out = self.temp(name, F16, rows=n)
-        task.out(node, out)
+        out = self.temp(name, I8, rows=n)
+        task.out(task.op("ftoi", node), out)
         return out
 
     def in_top_groups(self, score: Split) -> Split:
@@ -219,7 +219,7 @@ class ExpertStep(SplitStep):
 
     def row_sum(self, parts: list[Buffer], name: str) -> Buffer:
         """Sum over all rows of some buffers."""
-        group, same = Accumulator(1, fold=True), self.layout.image.identity(1)
+        group, same = Accumulator(1, fold=True), self.layout.image.pattern("count", 1)
         for i, part in enumerate(parts):
             first = 0
             if i == 0:
@@ -229,9 +229,11 @@ class ExpertStep(SplitStep):
                 rest = self.task("rank", rows=part.rows - first)
                 rest.feed(same, part, group, row=first, add=True, last=False)
         task = self.task("rank")
-        value = task.feed(same, self.layout.image.zero_row(), group, add=True)
+        zero = self.layout.zero
+        assert zero is not None
+        value = task.feed(same, zero, group, add=True)
         out = self.temp(name, F32)
-        task.out(task.op("mov", value), out)
+        task.out(task.op("itof", value), out)
         return out
 
     def picks(self, v: int, rank: Buffer) -> Buffer:

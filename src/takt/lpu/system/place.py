@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -63,6 +63,7 @@ class SplitLayout(Layout):
     tail_masks: list[Buffer] = field(default_factory=list)
     regions: dict[str, Region] = field(default_factory=dict)
     latent: LatentLanes | None = None
+    zero: Buffer | None = None  # a row of i8 zeros
     choice: dict[str, list[Buffer]] = field(default_factory=dict)  # constant rows of the router
     parts: Parts = (0, 1, 1)  # of the feed-forward
     stride: int = 0  # weight words from one expert to the next
@@ -121,7 +122,8 @@ def _choice_tables(out: SplitLayout, n_experts: int, top_k: int) -> None:
     slots = np.repeat(np.arange(top_k, dtype=np.float32)[:, None], out.lanes, axis=1)
     for name, kind, rows in (("one", U8, one), ("after", U8, after), ("slot", F32, slots)):
         out.tables[name] = out.image.buffer(name, kind, len(rows), content=rows)
-    out.image.identity(1)
+    out.image.pattern("count", 1, np.eye(out.lanes, dtype=np.float32), I8)
+    out.zero = replace(out.image.zero_row(), type=I8, slices=out.image.zero_row().slices[:1], bases=(0,))
 
 
 def _group_tables(out: SplitLayout, n_experts: int, n_groups: int) -> None:

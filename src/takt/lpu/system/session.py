@@ -7,6 +7,7 @@ everything happens on the chips and the wires between them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,10 @@ class SystemSession:
     def __init__(
         self, compiled: SystemCompiled, model: Model, *, engine: str = "fast", user: int = 0
     ) -> None:
-        """Raises UsageError for an unknown engine."""
+        """Raises UsageError for an unknown engine or user."""
         if engine not in ("fast", "reference"):
             raise UsageError(f"engine {engine!r}: expected 'fast' or 'reference'")
+        _check_user(compiled, user)
         self.compiled = compiled
         self.model = model
         self.user = user
@@ -55,6 +57,13 @@ class SystemSession:
         self._layouts: dict[tuple[object, int], tuple[SplitLayout, ...]] = {}
         self._scales: NDArray[np.float32] | None = None
         self._run = _runner(engine, compiled, self.memories)
+
+    def beside(self, user: int) -> SystemSession:
+        """Another user's sequence, from its first token on, on the same chips. UsageError for an unknown user."""
+        _check_user(self.compiled, user)
+        other = copy(self)
+        other.user, other.position = user, 0
+        return other
 
     def step(self, token: int) -> SystemStep:
         """Run one token through all chips; logits are for the position after it."""
@@ -89,6 +98,11 @@ class SystemSession:
                 out.embed_scale = self._scales[rows.start : rows.stop]
             token -= rows.start
         write_step(out, memory, token, self.position)
+
+
+def _check_user(compiled: SystemCompiled, user: int) -> None:
+    if not 0 <= user < compiled.users:
+        raise UsageError(f"user {user}: the system was compiled for {compiled.users}")
 
 
 def _read(memory: Memory, out: SplitLayout, slot: Slot, logits: NDArray[np.float32]) -> None:
