@@ -335,8 +335,8 @@ class Image:
             if tile.uniform:
                 half = len(tile.slices) // 2
                 memory.data[list(tile.slices[half:]), tile.base] = 0x3C  # 1.0 in f16 is 0x3C00
-        for key, block in self.patterns.items():
-            store_tile(memory, self.tiles[key], block)
+        for place, block in self.patterns.items():
+            store_tile(memory, self.tiles[place], block)
         for key, matrix in self.matrices.items():
             folded = matrix.folded(model)
             mine = {(o, i): tile for (owner, o, i), tile in self.tiles.items() if owner == key}
@@ -368,9 +368,7 @@ class Image:
         return np.array(sorted(rows), np.int64).reshape(-1, 3)
 
 
-def new_image(
-    g: Geometry, text_words: int, *, compact: bool = False, even: bool = False
-) -> Image:
+def new_image(g: Geometry, text_words: int, *, compact: bool = False, even: bool = False) -> Image:
     """An empty image for a chip: work slices inside, weight banks of 16 slices outside."""
     work: dict[int, tuple[int, ...]] = {}
     banks: dict[int, list[tuple[int, ...]]] = {}

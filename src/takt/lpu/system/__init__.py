@@ -3,12 +3,11 @@
 compile      the front door: groups in a line, one token's way     summary      its figures
 shards, place, lower, boundary   the cut itself                    fit          how many chips it takes
 programs, stages, line           programs, stages, groups          speculative  with a draft model
-session      a model in use                                        scope        what is scheduled so far
+session      a model in use
 """
 
-from takt.lpu.system.compile import SystemCompiled, compile_system
+from takt.lpu.system.compile import SystemCompiled, compile_system, require_supported
 from takt.lpu.system.fit import fewest_chips, most_users
-from takt.lpu.system.scope import check_scope
 from takt.lpu.system.speculative import (
     MOST_DRAFT_TOKENS,
     Pace,
@@ -26,7 +25,7 @@ __all__ = [
     "SystemCompiled",
     "SystemSummary",
     "best_speculation",
-    "check_scope",
+    "require_supported",
     "compile_system",
     "draft_beside",
     "fewest_chips",

@@ -110,7 +110,9 @@ def transfer(
 def _choose(ways: list[Way], a: int, load: dict[tuple[int, int], int]) -> Way:
     """The way whose fullest wire is emptiest; of equals the shortest. Its wires are then one vector fuller."""
     if not ways:
-        raise CompileError(f"no wires lead from chip {a} to its counterpart within their two groups")
+        raise CompileError(
+            f"no wires lead from chip {a} to its counterpart within their two groups"
+        )
 
     def cost(way: Way) -> tuple[int, int]:
         return max(load.get((w.source_chip, w.source_link), 0) for w in way), len(way)
@@ -212,7 +214,9 @@ def _port(board: Board, undo: Undo, side: int, time: int) -> int | None:
     return free if undo.take(board.queue[free], time, 1) else None
 
 
-def _program(board: Board, chip: Chip, text: list[tuple[int, int, int]]) -> tuple[Program, Activity]:
+def _program(
+    board: Board, chip: Chip, text: list[tuple[int, int, int]]
+) -> tuple[Program, Activity]:
     program = Program(chip_id=chip.id, instructions=board.instructions(), name="transfer")
     program = plan_supply(program, chip, text)
     report = prove(program, chip)

@@ -247,9 +247,7 @@ def compile_system(
         if len(made) == MOST_GROUP_SIZES and shape.n_parameters > SMALL_MODEL:
             break
         try:
-            made.append(
-                _compile(shape, system, network, n, weights, context, users, objective)
-            )
+            made.append(_compile(shape, system, network, n, weights, context, users, objective))
         except (CapacityError, CompileError) as error:
             errors.append(error)
     if not made:
@@ -274,7 +272,9 @@ def require_supported(shape: ModelShape) -> None:
         raise UnsupportedError(f"{shape.name}: experts whose inputs are weighted")
     unknown = [part for part in shape.special_parts if part not in SPECIAL_PARTS]
     if unknown:
-        raise UnsupportedError(f"{shape.name} has {', '.join(unknown)}: not compiled for systems yet")
+        raise UnsupportedError(
+            f"{shape.name} has {', '.join(unknown)}: not compiled for systems yet"
+        )
 
 
 def compile_on_one_chip(
@@ -293,7 +293,9 @@ def _regret(error: CapacityError | CompileError) -> tuple[int, int]:
 
 def _group_sizes(shape: ModelShape, network: Network, group: int | None) -> list[int]:
     sizes = [1 << k for k in range(network.node_chips.bit_length())]
-    fit = [n for n in sizes if n <= min(network.node_chips, network.n_chips) and can_split(shape, n)]
+    fit = [
+        n for n in sizes if n <= min(network.node_chips, network.n_chips) and can_split(shape, n)
+    ]
     if group is None:
         return fit
     if group not in fit:

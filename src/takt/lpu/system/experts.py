@@ -109,7 +109,9 @@ class ExpertStep(SplitStep):
         out = []
         for v, row in enumerate(logits):
             task = self.task("router")
-            root = task.op("rsqrt", task.op("add", task.op("exp", task.op("neg", FromBuffer(row))), 1.0))
+            root = task.op(
+                "rsqrt", task.op("add", task.op("exp", task.op("neg", FromBuffer(row))), 1.0)
+            )
             out.append(self.temp(f"sigmoid{v}", F32))
             task.out(task.op("mul", root, root), out[-1])
         return out
@@ -137,9 +139,7 @@ class ExpertStep(SplitStep):
     def ranks(self, scores: list[Split]) -> list[Buffer]:
         """How many experts have a larger score, for every expert."""
         counts = [self.larger(u, scores) for u in range(len(scores))]
-        return [
-            self.row_sum([c[v] for c in counts], f"rank{v}") for v in range(len(scores))
-        ]
+        return [self.row_sum([c[v] for c in counts], f"rank{v}") for v in range(len(scores))]
 
     def n_rows(self, u: int) -> int:
         """Experts on vector `u`."""
@@ -151,7 +151,9 @@ class ExpertStep(SplitStep):
         alone = self.alone(scores[u], "one", self.n_rows(u), f"expert{u}")
         out = []
         for v, mine in enumerate(scores):
-            tie: FromBuffer | float = FromBuffer(self.layout.tables["after"]) if u == v else float(u < v)
+            tie: FromBuffer | float = (
+                FromBuffer(self.layout.tables["after"]) if u == v else float(u < v)
+            )
             out.append(self.smaller(alone, mine, tie, None, f"larger{u}.{v}"))
         return out
 
@@ -342,8 +344,8 @@ class ExpertStep(SplitStep):
             over = self.all_powers(logits, top)
         elif experts.scoring != "sigmoid" or experts.norm_topk:
             over = self.slot_sum(chosen)
-        part = self.layout.parts[1] < self.layout.parts[2]
-        within = self.within(picks) if part else None
+        is_part = self.layout.parts[1] < self.layout.parts[2]
+        within = self.within(picks) if is_part else None
         task = self.task("share", rows=k)
         node = task.op("mul", FromBuffer(chosen), experts.routed_scale)
         if over is not None:
@@ -427,24 +429,22 @@ class ExpertStep(SplitStep):
     ) -> list[list[Operand]]:
         """Activated hidden rows of all slots, times their shares, and of the shared experts."""
         out: list[list[Operand]] = []
+        plain = numbers is None and self.experts.swiglu_limit is None
         for s in range(self.experts.top_k):
             for c in range(len(self.layout.ffn)):
-                if numbers is not None or self.experts.swiglu_limit is not None:
-                    node_of = self.clamped
+                if plain:
+                    task, node = self.gated("0.", f"@{s}", c, gathered)
                 else:
-                    node_of = self.gated
-                task, node = node_of(f"@{s}", "0.", c, gathered, numbers)
+                    task, node = self.clamped(s, c, gathered, numbers)
                 node = task.op("mul", node, FromBuffer(shares, s))
                 out.append([self.operand(task, node, f"h@{s}.{c}", "0.mix")])
         if "0.shared.down" in self.layout.matrices:
             for c in range(len(self.layout.matrices["0.shared.gate"].out)):
-                task, node = self.gated("", "0.shared.", c, gathered, None)
+                task, node = self.gated("0.shared.", "", c, gathered)
                 out.append([self.operand(task, node, f"h.shared.{c}", "0.mix")])
         return out
 
-    def gated(
-        self, slot: str, prefix: str, c: int, gathered: Gathered, _: dict[int, Buffer] | None
-    ) -> tuple[Task, FromNode]:
+    def gated(self, prefix: str, slot: str, c: int, gathered: Gathered) -> tuple[Task, FromNode]:
         """One vector of an expert's hidden rows."""
         key = f"{prefix}gate{slot}"
         task, node = self.activated(key, c, gathered.sources, gathered.later)
@@ -456,28 +456,35 @@ class ExpertStep(SplitStep):
         return task, task.op("mul", up, FromBuffer(gate))
 
     def clamped(
-        self, slot: str, prefix: str, c: int, gathered: Gathered, numbers: dict[int, Buffer] | None
+        self, slot: int, c: int, gathered: Gathered, numbers: dict[int, Buffer] | None
     ) -> tuple[Task, FromNode]:
         """The same with biases and the clamped activation of gpt-oss."""
-        rows = {}
-        for part in ("gate", "up"):
-            key = f"{prefix}{part}{slot}"
-            task, feed, _ = self.product(key, c, gathered.sources, part)
-            node: Source = self.scaled(task, key, c, feed, gathered.later)
-            if numbers is not None:
-                node = task.op("add", node, self.bias_of(part, c, int(slot[1:]), numbers))
-            limit = self.experts.swiglu_limit
-            if limit is not None:
-                node = task.op("min", node, limit)
-                if part == "up":
-                    node = task.op("add", task.op("max", node, -limit), 1.0)
-            rows[part] = [self.temp(f"{key}{c}.{i}", F32) for i in range(2 if part == "gate" else 1)]
-            made = node if isinstance(node, FromNode) else task.op("mov", node)
-            for row in rows[part]:
-                task.out(made, row)
+        task, node = self.bounded("gate", slot, c, gathered, numbers)
+        gate, again = (self.temp(f"gate@{slot}.{c}.{i}", F32) for i in range(2))
+        task.out(node, gate)
+        task.out(node, again)
+        task, node = self.bounded("up", slot, c, gathered, numbers)
+        if self.experts.swiglu_limit is not None:
+            node = task.op("add", task.op("max", node, -self.experts.swiglu_limit), 1.0)
+        up = self.temp(f"up@{slot}.{c}", F32)
+        task.out(node, up)
         task = self.task("up")
-        alpha = self.experts.swiglu_alpha or 1.0
-        power = task.op("exp", task.op("mul", FromBuffer(rows["gate"][0]), -alpha))
+        power = task.op(
+            "exp", task.op("mul", FromBuffer(gate), -(self.experts.swiglu_alpha or 1.0))
+        )
         root = task.op("rsqrt", task.op("add", power, 1.0))
-        gate = task.op("mul", task.op("mul", root, root), FromBuffer(rows["gate"][1]))
-        return task, task.op("mul", gate, FromBuffer(rows["up"][0]))
+        node = task.op("mul", task.op("mul", root, root), FromBuffer(again))
+        return task, task.op("mul", node, FromBuffer(up))
+
+    def bounded(
+        self, part: str, slot: int, c: int, gathered: Gathered, numbers: dict[int, Buffer] | None
+    ) -> tuple[Task, FromNode]:
+        """A product of an expert with its bias, at most the limit."""
+        key = f"0.{part}@{slot}"
+        task, product, _ = self.product(key, c, gathered.sources, part)
+        value = self.scaled(task, key, c, product, gathered.later)
+        if numbers is not None:
+            value = task.op("add", value, self.bias_of(part, c, slot, numbers))
+        if self.experts.swiglu_limit is not None:
+            value = task.op("min", value, self.experts.swiglu_limit)
+        return task, value if isinstance(value, FromNode) else task.op("mov", value)

@@ -216,7 +216,11 @@ class _Writer:
         named = {m.key.replace("0.", layer + ".", 1): m for m in matrices}
         if self._slot.kind.head[1] and "head" in named:
             return {"head": MARGIN * float(np.sqrt(self._model.shape.dim))}
-        if self._out.latent is not None and self._slot.kind.attention and "0.o" in [m.key for m in matrices]:
+        if (
+            self._out.latent is not None
+            and self._slot.kind.attention
+            and "0.o" in [m.key for m in matrices]
+        ):
             return self._latent_bounds(matrices)
         found = activation_bounds(self._model, named)
         return {m.key: found[name] for name, m in named.items()}
@@ -267,7 +271,9 @@ class _Writer:
             ("q", out.heads.q, shape.attention_scale),
             ("k", out.heads.k, 1.0),
         ):
-            gain = self._model.tensor(f"layers.{layer}.attn.{part}_norm.weight") * np.float32(factor)
+            gain = self._model.tensor(f"layers.{layer}.attn.{part}_norm.weight") * np.float32(
+                factor
+            )
             # A head's lanes are in the same order in every slot, so lanes that hold zeros may take any gain.
             order = np.where(lanes[:1] >= 0, lanes[:1] % shape.head_dim, 0)
             row = np.where(lanes[:1] >= 0, gain[order], 0).astype(np.float32)

@@ -37,7 +37,9 @@ class LatentStep(ExpertStep):
         raw = self.rows_of("0.kv_down", gathered.sources, gathered.later)
         r_kv = self.root(raw, sizes(self.whole).kv_rank, 1 - side, "kv")
         angles = self.angles(gathered.later, *cos_sin)
-        task, node = self.key_or_query("0.k_rope", 0, gathered.sources, angles, gathered.later, None)
+        task, node = self.key_or_query(
+            "0.k_rope", 0, gathered.sources, angles, gathered.later, None
+        )
         k_rope = self.stored(task, node, "k_rope", F32)
         keys, values = self.cached(raw, r_kv, k_rope)
         sources, later = gathered.sources, gathered.later
@@ -95,7 +97,9 @@ class LatentStep(ExpertStep):
         """A normalised vector of the queries' waist, as the next matrix takes it."""
         task = self.task("quantise")
         value = task.op("mul", FromBuffer(row), FromBuffer(r))
-        return self.fixed(task, value, f"waist{i}", MARGIN * math.sqrt(sizes(self.whole).q_rank or 1))
+        return self.fixed(
+            task, value, f"waist{i}", MARGIN * math.sqrt(sizes(self.whole).q_rank or 1)
+        )
 
     def fixed(self, task: Task, value: FromNode, name: str, top: float) -> Operand:
         """A value of at most `top` as what a matrix multiplies: f16, or two bytes."""

@@ -125,7 +125,9 @@ def latent_matrices(
         width = parts.value_dim
         dims = range(head * width, (head + 1) * width) if head >= 0 else range(0)
         made.append(
-            Matrix(f"0.v_up{i}", f"{at}.v_up", alone(mine.values, chunk, dims), mine.latent, kv_norm)
+            Matrix(
+                f"0.v_up{i}", f"{at}.v_up", alone(mine.values, chunk, dims), mine.latent, kv_norm
+            )
         )
     made.append(Matrix("0.o", f"{at}.o", out, mine.values))
     return made

@@ -26,7 +26,9 @@ def groups_in_line(network: Network, n: int, count: int) -> tuple[Group, ...]:
         )
     line = _Search(network, groups, count).run()
     if line is None:
-        raise CapacityError(f"the system has no line of {count} groups of {n}, each wired to the next")
+        raise CapacityError(
+            f"the system has no line of {count} groups of {n}, each wired to the next"
+        )
     return tuple(groups[i] for i in line)
 
 
@@ -69,7 +71,9 @@ class _Search:
 
         def cost(other: int) -> tuple[bool, int, bool, int]:
             same = self._node[other] == self._node[group]
-            out = sum(self._node[b] != self._node[other] and b not in used for b in self._joined[other])
+            out = sum(
+                self._node[b] != self._node[other] and b not in used for b in self._joined[other]
+            )
             return not same, out if same else 0, self._node[other] != self._node[group] + 1, other
 
         free = (b for b in self._joined[group] if b not in used)

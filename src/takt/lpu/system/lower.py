@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from takt.lpu.compiler.blocks import SOFTMAX_SHIFT, SQUARE_BAND, Hidden, Operand
 from takt.lpu.compiler.ir import (
     Accumulator,
-    Append,
     Buffer,
     FromBuffer,
     FromGather,
@@ -66,7 +65,9 @@ class SplitStep(Decode):
 
     layout: SplitLayout
 
-    def __init__(self, layout: SplitLayout, name: str, block: int, plan: Plan | None = None) -> None:
+    def __init__(
+        self, layout: SplitLayout, name: str, block: int, plan: Plan | None = None
+    ) -> None:
         super().__init__(layout, block)
         self.plan.name = name
         self.prefix = ""
@@ -141,8 +142,10 @@ class SplitStep(Decode):
         gathered = [v for own in vectors for v in own[: shard.n_full]]
         gathered += self.tails([own[-1] for own in vectors]) if shard.tail else []
         first = shard.n_own + len(sums)
-        extras = [self.total(list(each), f"extra{i}") for i, each in
-                  enumerate(zip(*(part[first:] for part in received), strict=True))]
+        extras = [
+            self.total(list(each), f"extra{i}")
+            for i, each in enumerate(zip(*(part[first:] for part in received), strict=True))
+        ]
         if self.layout.weights is F16:
             return Gathered([[(b,)] for b in gathered], r, r, extras)
         parts = [[self.normal_bytes(b, i, r, shift)] for i, b in enumerate(gathered)]
@@ -305,9 +308,9 @@ class SplitStep(Decode):
         return Own(x=list(target))
 
     # ---------------------------------------------------------------------------------------------------- blocks
-    def attend(self, x: Own, target: list[Buffer]) -> Generator[
-        list[list[Buffer]], list[list[Buffer]], Own
-    ]:
+    def attend(
+        self, x: Own, target: list[Buffer]
+    ) -> Generator[list[list[Buffer]], list[list[Buffer]], Own]:
         """The attention part of a layer, new key and value to the caches included."""
         layout, heads, side = self.layout, self.layout.heads, self.layout.attention_side(0)
         ones = layout.image.ones(1 - side)
@@ -337,17 +340,13 @@ class SplitStep(Decode):
         outputs: dict[int, Operand] = {}
         for vector, mine in self.vectors():
             weights = [
-                self.scores(
-                    layout.k_tile(0, vector, b), ones, mine, queries, FromBuffer(mask, b)
-                )
+                self.scores(layout.k_tile(0, vector, b), ones, mine, queries, FromBuffer(mask, b))
                 for b in blocks
             ]
             tiles = [layout.v_tile(0, vector, b) for b in blocks]
             outputs |= self.mix(tiles, ones, mine, weights, v[vector], "0.o")
         self.append(0, made["k"], v)
-        return (
-            yield from self.reduced("0.o", self.by_chunk(outputs), x, target, "attention out")
-        )
+        return (yield from self.reduced("0.o", self.by_chunk(outputs), x, target, "attention out"))
 
     def sink_weights(self, queries: dict[int, tuple[Buffer, Buffer]], ones: Tile) -> None:
         """e^(sink − own score) of every head, in the steps of softmax weights: it joins the denominator."""

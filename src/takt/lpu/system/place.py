@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from takt.errors import CapacityError
 from takt.lpu.compiler.image import Image
 from takt.lpu.compiler.ir import Buffer
 from takt.lpu.compiler.lanes import Lanes, plain
 from takt.lpu.compiler.layout import Layout
 from takt.lpu.compiler.matrices import Matrix
 from takt.lpu.isa.table import Type
-from takt.errors import CapacityError
 from takt.lpu.system.latent_lanes import LatentLanes, latent_lanes, latent_matrices
 from takt.lpu.system.shards import Shard, columns
 from takt.models import ModelShape
@@ -123,7 +123,9 @@ def _choice_tables(out: SplitLayout, n_experts: int, top_k: int) -> None:
     for name, kind, rows in (("one", U8, one), ("after", U8, after), ("slot", F32, slots)):
         out.tables[name] = out.image.buffer(name, kind, len(rows), content=rows)
     out.image.pattern("count", 1, np.eye(out.lanes, dtype=np.float32), I8)
-    out.zero = replace(out.image.zero_row(), type=I8, slices=out.image.zero_row().slices[:1], bases=(0,))
+    out.zero = replace(
+        out.image.zero_row(), type=I8, slices=out.image.zero_row().slices[:1], bases=(0,)
+    )
 
 
 def _group_tables(out: SplitLayout, n_experts: int, n_groups: int) -> None:
@@ -353,12 +355,12 @@ def shared_matrices(out: SplitLayout, layer: int) -> list[Matrix]:
     return _block(out, f"layers.{layer}.ffn", "shared", lanes, None)
 
 
-def _block(
-    out: SplitLayout, ff: str, name: str, lanes: Lanes, expert: int | None
-) -> list[Matrix]:
+def _block(out: SplitLayout, ff: str, name: str, lanes: Lanes, expert: int | None) -> list[Matrix]:
     prefix = "0.shared." if name == "shared" else "0."
     made = [
-        Matrix(f"{prefix}{p}", f"{ff}.{name}.{p}", lanes, out.shard.into, ff + ".norm", index=expert)
+        Matrix(
+            f"{prefix}{p}", f"{ff}.{name}.{p}", lanes, out.shard.into, ff + ".norm", index=expert
+        )
         for p in ("gate", "up")
     ]
     down = Matrix(
@@ -422,9 +424,7 @@ def attention_matrices(out: SplitLayout, layer: int) -> list[Matrix]:
     # Softmax weights add up to 1, so that a bias of the values can be added behind it; with sinks they do not.
     values = made[-1] if _biased(shape, at + ".v", norm) and not shape.attention_sinks else None
     biased = _biased(shape, at + ".o", "") or values is not None
-    made.append(
-        Matrix("0.o", at + ".o", shard.out, shard.heads.o, into_values=values, bias=biased)
-    )
+    made.append(Matrix("0.o", at + ".o", shard.out, shard.heads.o, into_values=values, bias=biased))
     return made
 
 

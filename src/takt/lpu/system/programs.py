@@ -71,7 +71,9 @@ class Kind:
     @property
     def name(self) -> str:
         """Such as `attention+ffn` or `ffn.1-2/4`."""
-        out = [f"attention.w{self.window}" if self.window else "attention"] if self.attention else []
+        out = (
+            [f"attention.w{self.window}" if self.window else "attention"] if self.attention else []
+        )
         for what, (first, count, of) in (
             ("embed", self.embed),
             ("experts" if self.experts else "ffn", self.ffn),
@@ -217,9 +219,7 @@ class Library:
             return over_links(layouts[0], name, block, cut.n_links, pieces)
 
         layout = layouts[0]
-        work = run_passes(
-            Work(chip=cut.chip, geometry=layout.image.g, layout=layout, build=build)
-        )
+        work = run_passes(Work(chip=cut.chip, geometry=layout.image.g, layout=layout, build=build))
         if work.program is None or work.bound is None or work.activity is None:
             raise CompileError(f"the passes made no program for {name}")
         return Compiled(

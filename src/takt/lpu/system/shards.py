@@ -136,7 +136,9 @@ def _heads(shape: ModelShape, rank: int, n: int, lanes: int) -> tuple[HeadLanes,
         mine.append((kv if known else ZERO, queries + [ZERO] * (per_kv - len(queries))))
     per_vector = lanes // hd
     times = max(
-        m for m in range(1, per_kv + 1) if per_kv % m == 0 and (m == 1 or m * len(mine) <= per_vector)
+        m
+        for m in range(1, per_kv + 1)
+        if per_kv % m == 0 and (m == 1 or m * len(mine) <= per_vector)
     )
     per_kv //= times
     laid = [(kv, q[t * per_kv : (t + 1) * per_kv]) for kv, q in mine for t in range(times)]

@@ -186,7 +186,9 @@ def _heads(library: Library, limit: int) -> list[Piece]:
 
 def _fill(pieces: Sequence[Piece], limit: int) -> list[list[Piece]] | None:
     """As few stages as possible, in order; of equals, with the fewest layers torn apart. None if a piece is too large."""
-    best: list[tuple[int, int, int]] = [(0, 0, 0)]  # of the first i pieces: stages, torn layers, start of the last stage
+    best: list[tuple[int, int, int]] = [
+        (0, 0, 0)
+    ]  # of the first i pieces: stages, torn layers, start of the last stage
     for end in range(1, len(pieces) + 1):
         words = work = 0
         found: tuple[int, int, int] | None = None
@@ -244,9 +246,9 @@ def _stage(library: Library, pieces: Sequence[Piece], users: int) -> Stage:
 
 def _first(library: Library) -> tuple[int, int]:
     """Where the first region of every program lies."""
-    region: Region = library.regions(Kind(attention=True, window=library.cut.shape.windows[0] or 0))[
-        "attention"
-    ]
+    region: Region = library.regions(
+        Kind(attention=True, window=library.cut.shape.windows[0] or 0)
+    )["attention"]
     return region.first, region.work_first
 
 
