@@ -15,11 +15,17 @@ from takt.lpu.machine import Memory
 from takt.models import rope_frequencies
 
 
-def write_step(layout: Layout, memory: Memory, token: int, position: int) -> None:
-    """Write the descriptors of one decode step: `token` at `position` (both counted from 0)."""
+def write_step(
+    layout: Layout, memory: Memory, token: int, position: int, part: tuple[int, int] = (0, 1)
+) -> None:
+    """Write the descriptors of one decode step: `token` at `position` (both counted from 0).
+
+    `part` (i, n): of every n blocks of cached positions this chip's caches hold the i-th.
+    """
     lanes = layout.image.g.lanes
     inputs = layout.inputs
-    lane = position % lanes
+    block, lane = divmod(position, lanes)
+    mine = block % part[1] == part[0]
     if layout.embed:
         _lookup(layout, memory, np.array([token]))
     if layout.position:
@@ -31,15 +37,17 @@ def write_step(layout: Layout, memory: Memory, token: int, position: int) -> Non
         store(memory, inputs["rope_cos"], cos)
         store(memory, inputs["rope_sin"], sin)
     here = np.zeros((1, lanes), np.uint8)
-    here[0, lane] = 1
+    here[0, lane] = mine
     store(memory, inputs["lane"], here)
     turn = (np.arange(lanes) - lane) % lanes
     store(memory, inputs["rotate"], turn.astype("<u2")[None])
     spare = layout.n_blocks * lanes // 16
     rows = np.full(16, spare)
-    rows[position % 16] = position // 16
+    if mine:
+        rows[position % 16] = (block // part[1] * lanes + lane) // 16
     _address(memory, inputs["cache_row"], rows)
-    where = np.arange(layout.n_blocks * lanes).reshape(layout.n_blocks, lanes)
+    blocks = np.arange(layout.n_blocks)[:, None] * part[1] + part[0]
+    where = blocks * lanes + np.arange(lanes)
     for window in [int(name.removeprefix("mask")) for name in inputs if name.startswith("mask")]:
         seen = (where < position) & ((where > position - window) if window else True)
         store(memory, inputs[f"mask{window}"], seen.astype(np.uint8))

@@ -25,12 +25,12 @@ __all__ = [
     "SystemCompiled",
     "SystemSummary",
     "best_speculation",
-    "require_supported",
     "compile_system",
     "draft_beside",
     "fewest_chips",
     "host_seconds",
     "most_users",
+    "require_supported",
     "speculate",
     "summarise_system",
 ]

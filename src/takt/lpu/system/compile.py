@@ -21,14 +21,18 @@ from takt.lpu.system.boundary import Transfer, signature, transfer
 from takt.lpu.system.line import groups_in_line
 from takt.lpu.system.place import SplitLayout
 from takt.lpu.system.programs import Compiled, Cut, Kind, Library
-from takt.lpu.system.shards import can_split
+from takt.lpu.system.shards import can_split, key_sharers
 from takt.lpu.system.stages import Slot, Stage, TooLarge, cut_into_stages
 from takt.models import ModelShape
 
 OBJECTIVES = ("latency", "throughput")
 
+WEIGHTS = {"fp16": Type.F16, "int8": Type.I8}
+
 SMALL_MODEL = 1_000_000_000
 """Parameters up to which every size of a group is compiled."""
+LONG_CONTEXT = 16_384
+"""Positions from which spreading a context over chips is tried even where it fits without."""
 MOST_GROUP_SIZES = 2
 """Sizes compiled for larger models."""
 
@@ -75,7 +79,7 @@ class SystemCompiled:
 
     def at(self, position: int) -> SystemCompiled:
         """The same system for a token at another position: attention reads as many blocks of 320 as there are."""
-        lanes = self.cut.chip.lanes
+        lanes = self.cut.chip.lanes * self.cut.n_parts
         if position // lanes == self.position // lanes:
             return self
         block = position // lanes
@@ -203,7 +207,7 @@ class SystemCompiled:
     @property
     def max_context(self) -> int:
         """Longest context that fits for the same users, with the same stages."""
-        lanes = self.cut.chip.lanes
+        lanes = self.cut.chip.lanes * self.cut.n_parts
         blocks = -(-self.cut.context // lanes)
         longest = self.shape.max_context
         for stage in self.stages:
@@ -231,7 +235,7 @@ def compile_system(
     "throughput") all users together: of all sizes for a `SMALL_MODEL`, else of the largest two that fit. Raises
     CapacityError that says what would fit.
     """
-    if weights not in ("fp16", "int8"):
+    if weights not in WEIGHTS:
         raise UsageError(f"weights {weights!r}: expected 'fp16' or 'int8'")
     if objective not in OBJECTIVES:
         raise UsageError(f"objective {objective!r}: expected one of {', '.join(OBJECTIVES)}")
@@ -244,12 +248,24 @@ def compile_system(
     made: list[SystemCompiled] = []
     errors: list[CapacityError | CompileError] = []
     for n in reversed(_group_sizes(shape, network, group)):
-        if len(made) == MOST_GROUP_SIZES and shape.n_parameters > SMALL_MODEL:
+        if len({m.cut.n for m in made}) == MOST_GROUP_SIZES and shape.n_parameters > SMALL_MODEL:
             break
-        try:
-            made.append(_compile(shape, system, network, n, weights, context, users, objective))
-        except (CapacityError, CompileError) as error:
-            errors.append(error)
+        for n_parts in _context_parts(shape, n, context, system.chip):
+            cut = Cut(
+                shape=shape,
+                chip=system.chip,
+                n=n,
+                n_links=len(network.links(0, 1)) if n > 1 else 0,
+                weights=WEIGHTS[weights],
+                context=context,
+                n_parts=n_parts,
+            )
+            try:
+                made.append(_lay_out(cut, system, network, users, objective))
+                if context < LONG_CONTEXT:
+                    break
+            except (CapacityError, CompileError) as error:
+                errors.append(error)
     if not made:
         raise min(errors, key=_regret)
     if objective == "latency":
@@ -278,11 +294,35 @@ def require_supported(shape: ModelShape) -> None:
 
 
 def compile_on_one_chip(
-    shape: ModelShape, system: System, *, n: int, weights: str = "fp16", context: int = 256
+    shape: ModelShape,
+    system: System,
+    *,
+    n: int,
+    weights: str = "fp16",
+    context: int = 256,
+    n_parts: int = 1,
 ) -> SystemCompiled:
-    """What a group of `n` chips computes, on one chip: the same sums in the same order, so the same bits."""
-    cut = _cut(shape, system, n, 0, weights, context, on_one_chip=True)
-    return _lay_out(shape, system, system.network(1), cut, 1, users=1, objective="latency")
+    """What a group of `n` chips computes, on one chip: the same sums in the same order, so the same bits.
+
+    `n_parts` as in `Cut`: chips that share a context.
+    """
+    cut = Cut(
+        shape=shape,
+        chip=system.chip,
+        n=n,
+        n_links=0,
+        weights=WEIGHTS[weights],
+        context=context,
+        n_parts=n_parts,
+        on_one_chip=True,
+    )
+    return _lay_out(cut, system, system.network(1), users=1, objective="latency")
+
+
+def _context_parts(shape: ModelShape, n: int, context: int, chip: Chip) -> list[int]:
+    """Over how many chips a context may be spread: those that would hold the same keys, if it is long enough."""
+    sharers = key_sharers(shape, n)
+    return [1, sharers] if sharers > 1 and context > chip.lanes else [1]
 
 
 def _regret(error: CapacityError | CompileError) -> tuple[int, int]:
@@ -306,58 +346,14 @@ def _group_sizes(shape: ModelShape, network: Network, group: int | None) -> list
     return [group]
 
 
-def _compile(
-    shape: ModelShape,
-    system: System,
-    network: Network,
-    n: int,
-    weights: str,
-    context: int,
-    users: int,
-    objective: str,
-) -> SystemCompiled:
-    n_links = len(network.links(0, 1)) if n > 1 else 0
-    cut = _cut(shape, system, n, n_links, weights, context)
-    n_stages = network.n_chips // n
-    return _lay_out(shape, system, network, cut, n_stages, users=users, objective=objective)
-
-
-def _cut(
-    shape: ModelShape,
-    system: System,
-    n: int,
-    n_links: int,
-    weights: str,
-    context: int,
-    *,
-    on_one_chip: bool = False,
-) -> Cut:
-    type_ = Type.I8 if weights == "int8" else Type.F16
-    return Cut(
-        shape=shape,
-        chip=system.chip,
-        n=n,
-        n_links=n_links,
-        weights=type_,
-        context=context,
-        on_one_chip=on_one_chip,
-    )
-
-
 def _lay_out(
-    shape: ModelShape,
-    system: System,
-    network: Network,
-    cut: Cut,
-    n_stages: int,
-    *,
-    users: int,
-    objective: str,
+    cut: Cut, system: System, network: Network, users: int, objective: str
 ) -> SystemCompiled:
     library = Library(cut)
+    n_stages = network.n_chips // cut.group_chips
     stages = cut_into_stages(library, n_stages, users, even=objective == "throughput")
     out = SystemCompiled(
-        shape=shape,
+        shape=cut.shape,
         system=system,
         network=network,
         n_chips=network.n_chips,

@@ -86,10 +86,13 @@ def _packed(heads: tuple[int, ...], width: int, stride: int, lanes: int) -> Lane
     return out
 
 
-def alone(lanes: Lanes, chunk: int, dims: range) -> Lanes:
-    """One vector with only some dimensions of it."""
-    row = lanes[chunk]
-    return np.where((row >= dims.start) & (row < dims.stop), row, -1)[None]
+def alone(lanes: Lanes, head: int, per: int, width: int) -> Lanes:
+    """The lanes of one head only, of vectors that hold `per` heads of `width` each."""
+    chunk, slot = divmod(head, per)
+    out = np.full((1, lanes.shape[1]), -1)
+    here = slice(slot * width, (slot + 1) * width)
+    out[0, here] = lanes[chunk, here]
+    return out
 
 
 def latent_matrices(
@@ -112,22 +115,14 @@ def latent_matrices(
         Matrix("0.q_rope", tensor, mine.turned, first, before, factor=scale, pairs=True),
     ]
     for i, head in enumerate(mine.heads):
-        chunk = i // mine.per_nope
-        nope = range(head * hd, head * hd + parts.nope_dim) if head >= 0 else range(0)
-        rows = alone(mine.nope, chunk, nope)
+        rows = alone(mine.nope, i, mine.per_nope, parts.nope_dim)
         # k_up counts unrotated dimensions only, a query all of a head's.
         rows = np.where(rows >= 0, rows - head * hd + head * parts.nope_dim, rows)
         made.append(
             Matrix(f"0.absorb{i}", f"{at}.k_up", mine.latent, rows, kv_norm, transposed=True)
         )
-    for i, head in enumerate(mine.heads):
-        chunk = i // mine.per_values
-        width = parts.value_dim
-        dims = range(head * width, (head + 1) * width) if head >= 0 else range(0)
-        made.append(
-            Matrix(
-                f"0.v_up{i}", f"{at}.v_up", alone(mine.values, chunk, dims), mine.latent, kv_norm
-            )
-        )
+    for i in range(len(mine.heads)):
+        values = alone(mine.values, i, mine.per_values, parts.value_dim)
+        made.append(Matrix(f"0.v_up{i}", f"{at}.v_up", values, mine.latent, kv_norm))
     made.append(Matrix("0.o", f"{at}.o", out, mine.values))
     return made

@@ -39,6 +39,9 @@ Swap = Generator[list[list[Buffer]], list[list[Buffer]], None]
 MARGIN = 1.01
 """Normalised rows may be longer than √dim by f16 rounding (as in `compiler.matrices`)."""
 
+_APART = 1 << 16
+"""Between the numbers of the own heads and those of another chip's."""
+
 
 @dataclass(slots=True)
 class Own:
@@ -313,7 +316,7 @@ class SplitStep(Decode):
     ) -> Generator[list[list[Buffer]], list[list[Buffer]], Own]:
         """The attention part of a layer, new key and value to the caches included."""
         layout, heads, side = self.layout, self.layout.heads, self.layout.attention_side(0)
-        ones = layout.image.ones(1 - side)
+        ones = layout.image.ones(1 - side)  # for sinks
         gathered = yield from self.normed_shards(x, 1 - side)
         sources, later = gathered.sources, gathered.later
         cos_sin = None
@@ -335,18 +338,59 @@ class SplitStep(Decode):
         queries = self.split_heads(made["q"], made["k"])
         if self.shape.attention_sinks:
             self.sink_weights(queries, ones)
-        mask = layout.inputs[f"mask{self.shape.windows[0] or 0}"]
+        outputs = yield from self.attended(queries, v)
+        self.append(0, made["k"], v)
+        return (yield from self.reduced("0.o", self.by_chunk(outputs), x, target, "attention out"))
+
+    def attended(
+        self, queries: dict[int, tuple[Buffer, Buffer]], v: list[Buffer]
+    ) -> Generator[list[list[Buffer]], list[list[Buffer]], dict[int, Operand]]:
+        """Σ p·V / Σ p of the chip's heads.
+
+        Chips that share a context score each other's queries, too, each against its own blocks. All measure from the own
+        score, which they make of the same two vectors, so what they find simply adds up.
+        """
+        n = self.layout.n_parts
+        if n == 1:
+            return self.over_blocks(queries, v)
+        sent = [b for pair in queries.values() for b in pair]
+        received = yield [sent] * n + [[] for _ in range(self.n - n)]
+        asked = {
+            h + _APART * j: (received[j][2 * i], received[j][2 * i + 1])
+            for j in range(n)
+            for i, h in enumerate(queries)
+        }
+        found = self.over_blocks(asked, v)
+        back = [[b for h in queries for b in found[h + _APART * j]] for j in range(n)]
+        received = yield back + [[] for _ in range(self.n - n)]
+        out: dict[int, Operand] = {}
+        for i, h in enumerate(queries):
+            top, bottom = (
+                self.total([received[j][2 * i + k] for j in range(n)], f"mix{h}.{k}")
+                for k in range(2)
+            )
+            vector = h // self.layout.heads.per_vector % self.layout.heads.n_kv
+            task = self.task("mix")
+            out[h] = self.whole_division(task, h, FromBuffer(top), FromBuffer(bottom), v[vector])
+        return out
+
+    def over_blocks(
+        self, queries: dict[int, tuple[Buffer, Buffer]], v: list[Buffer]
+    ) -> dict[int, Operand]:
+        """Scores and mixed values of some heads over the blocks that the chip holds."""
+        layout, side = self.layout, self.layout.attention_side(0)
+        ones, mask = layout.image.ones(1 - side), layout.inputs[f"mask{self.shape.windows[0] or 0}"]
         blocks = range(self.block + 1)
         outputs: dict[int, Operand] = {}
         for vector, mine in self.vectors():
+            heads = [h + _APART * j for j in range(layout.n_parts) for h in mine]
             weights = [
-                self.scores(layout.k_tile(0, vector, b), ones, mine, queries, FromBuffer(mask, b))
+                self.scores(layout.k_tile(0, vector, b), ones, heads, queries, FromBuffer(mask, b))
                 for b in blocks
             ]
             tiles = [layout.v_tile(0, vector, b) for b in blocks]
-            outputs |= self.mix(tiles, ones, mine, weights, v[vector], "0.o")
-        self.append(0, made["k"], v)
-        return (yield from self.reduced("0.o", self.by_chunk(outputs), x, target, "attention out"))
+            outputs |= self.mix(tiles, ones, heads, weights, v[vector], "0.o")
+        return outputs
 
     def sink_weights(self, queries: dict[int, tuple[Buffer, Buffer]], ones: Tile) -> None:
         """e^(sink − own score) of every head, in the steps of softmax weights: it joins the denominator."""
@@ -361,10 +405,21 @@ class SplitStep(Decode):
     def divide(
         self, task: Task, head: int, top: Source, bottom: Source, v: Buffer | None, key: str
     ) -> Operand:
+        """As `Builder.divide`; of a shared context only the two sums, which others join."""
+        if self.layout.n_parts == 1:
+            return self.whole_division(task, head, top, bottom, v)
+        sums = self.temp(f"top{head}", F32), self.temp(f"bottom{head}", F32)
+        for value, buffer in zip((top, bottom), sums, strict=True):
+            task.out(task.op("mov", value), buffer)
+        return sums
+
+    def whole_division(
+        self, task: Task, head: int, top: Source, bottom: Source, v: Buffer | None
+    ) -> Operand:
         """As `Builder.divide`, with the head's sink in the denominator."""
         if head in self.sinks:
             bottom = task.op("add", bottom, FromBuffer(self.sinks[head]))
-        return super().divide(task, head, top, bottom, v, key)
+        return super().divide(task, head, top, bottom, v, "0.o")
 
     def forward(
         self, before: Own, x: Own, target: list[Buffer]

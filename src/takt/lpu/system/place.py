@@ -62,15 +62,31 @@ class SplitLayout(Layout):
     factor: dict[str, Buffer] = field(default_factory=dict)
     tail_masks: list[Buffer] = field(default_factory=list)
     regions: dict[str, Region] = field(default_factory=dict)
+    n_parts: int = 1  # chips that share a context: each has one of so many blocks
     latent: LatentLanes | None = None
     zero: Buffer | None = None  # a row of i8 zeros
     choice: dict[str, list[Buffer]] = field(default_factory=dict)  # constant rows of the router
     parts: Parts = (0, 1, 1)  # of the feed-forward
     stride: int = 0  # weight words from one expert to the next
 
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which blocks of 320 cached positions the chip has: of every n the i-th, as (i, n)."""
+        return self.shard.rank % self.n_parts, self.n_parts
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of cached positions on the chip."""
+        return -(-self.context // (self.lanes * self.n_parts))
+
 
 def new_layout(
-    whole: ModelShape, shard: Shard, image: Image, weights: Type, context: int
+    whole: ModelShape,
+    shard: Shard,
+    image: Image,
+    weights: Type,
+    context: int,
+    n_parts: int = 1,
 ) -> SplitLayout:
     """The part of a layout that all programs of a chip share: inputs, tables, constant tiles, state between programs."""
     out = SplitLayout(
@@ -84,6 +100,7 @@ def new_layout(
         vocab=shard.vocab,
         weights=weights,
         context=context,
+        n_parts=n_parts,
         chunk=1,
     )
     for side in (0, 1):

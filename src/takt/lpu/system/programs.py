@@ -123,6 +123,7 @@ class Cut:
     n_links: int  # to each other chip of the group
     weights: Type
     context: int
+    n_parts: int = 1  # chips that share a context
     on_one_chip: bool = False  # all ranks on one chip: the same sums in the same order
 
     def ranks(self, place: int) -> Sequence[int]:
@@ -146,7 +147,9 @@ class Cut:
                 image, tiles={}, buffers={}, contents={}, matrices={}, patterns={}
             )  # heights are shared
             part = self.shard(rank)
-            outs.append(new_layout(self.shape, part, mine, self.weights, self.context))
+            outs.append(
+                new_layout(self.shape, part, mine, self.weights, self.context, self.n_parts)
+            )
             windows = (kind.window or None,) * self.shape.n_layers
             outs[-1].shape = replace(part.shape, windows=windows)
         _, common = level(image)
@@ -199,7 +202,7 @@ class Library:
     def program(self, kind: Kind, position: int) -> Compiled:
         """The program of a kind for positions in the same block of 320 as `position`."""
         kind = kind.pattern
-        block = position // self.cut.chip.lanes if kind.attention else 0
+        block = position // (self.cut.chip.lanes * self.cut.n_parts) if kind.attention else 0
         key = (kind, block)
         if key not in self.programs:
             self.programs[key] = self._compile(kind, block)

@@ -97,7 +97,7 @@ class SystemSession:
                     self._scales = quantised_rows(self.model.tensor("embed.weight"))[1]
                 out.embed_scale = self._scales[rows.start : rows.stop]
             token -= rows.start
-        write_step(out, memory, token, self.position)
+        write_step(out, memory, token, self.position, out.part)
 
 
 def _check_user(compiled: SystemCompiled, user: int) -> None:

@@ -57,6 +57,11 @@ def can_split(shape: ModelShape, n: int) -> bool:
     return n & (n - 1) == 0 and shape.dim % n == 0
 
 
+def key_sharers(shape: ModelShape, n: int) -> int:
+    """Chips of a group of `n` that hold the same keys and values, for different queries."""
+    return 1 if shape.latent is not None else max(1, n // shape.n_kv_heads)
+
+
 def shard(shape: ModelShape, rank: int, n: int, lanes: int) -> Shard:
     """Chip `rank`'s part of a model cut over `n` chips.
 
@@ -125,7 +130,7 @@ def _heads(shape: ModelShape, rank: int, n: int, lanes: int) -> tuple[HeadLanes,
     if hd > lanes:
         raise UnsupportedError(f"head_dim {hd} does not fit the chip's {lanes} lanes")
     group = shape.n_heads // shape.n_kv_heads
-    sharers = max(1, n // shape.n_kv_heads)
+    sharers = max(1, n // shape.n_kv_heads)  # as `key_sharers`
     per_kv = -(-group // sharers)
     mine: list[tuple[int, list[int]]] = []
     for i in range(-(-shape.n_kv_heads * sharers // n)):
