@@ -22,11 +22,11 @@ from takt.lpu.system import (
     SystemCompiled,
     SystemSummary,
     best_speculation,
-    check_scope,
     compile_system,
     draft_beside,
     fewest_chips,
     host_seconds,
+    require_supported,
     speculate,
     summarise_system,
 )
@@ -56,6 +56,7 @@ class Request:
     draft_tokens: int | None
     acceptance: float | None
     draft_chips: int | None
+    chips_option: str = "--chips"  # how errors call the option behind `chips`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,7 @@ def _check_draft(request: Request) -> None:
 def _compile(
     request: Request, shape: ModelShape, system: System, n_chips: int | None
 ) -> SystemCompiled:
-    check_scope(shape)
+    require_supported(shape)
     context = min(USUAL_CONTEXT, shape.max_context) if request.context is None else request.context
     with waiting(f"scheduling {shape.name} on {system.id}"):
         if n_chips is not None:
@@ -172,11 +173,11 @@ def _too_few(
 ) -> CapacityError:
     """What would fit: on this system, or else on another one of the same chips."""
     group, needed = fewest[0]
-    hint = f"--chips {needed} fits, in groups of {group}"
+    hint = f"{request.chips_option} {needed} fits, in groups of {group}"
     if needed > system.max_chips:
         larger = [s for s in list_systems() if s.chip == system.chip and s.max_chips >= needed]
         hint = (
-            f"--system {larger[0].id} --chips {needed} fits"
+            f"--system {larger[0].id} {request.chips_option} {needed} fits"
             if larger
             else f"{system.id} is too small"
         )
@@ -207,7 +208,7 @@ def _draft(request: Request, compiled: SystemCompiled) -> _Drafting:
     wanted = Request(
         model=request.draft, system=request.system, chips=n_chips, weights=request.weights,
         context=context, users=request.users, objective="latency", group=None,
-        draft=None, draft_tokens=None, acceptance=None, draft_chips=None,
+        draft=None, draft_tokens=None, acceptance=None, draft_chips=None, chips_option="--draft-chips",
     )  # fmt: skip
     made = _compile(wanted, shape, compiled.system, n_chips)
     result = _speculate(request, compiled, made)

@@ -17,7 +17,7 @@ from takt.cli.common import print_json
 from takt.cli.line_text import describe, document
 from takt.cli.progress import waiting
 from takt.errors import CapacityError, UsageError
-from takt.lpu.system import SystemCompiled, check_scope, compile_system, fewest_chips
+from takt.lpu.system import SystemCompiled, compile_system, fewest_chips, require_supported
 from takt.models import ModelShape, shape_of
 from takt.report import (
     SystemProfile,
@@ -124,7 +124,7 @@ def _compiled(request: SystemRequest) -> SystemCompiled:
     """The schedule that is asked for. UsageError, ModelError, UnsupportedError, CapacityError."""
     assert request.system is not None
     shape, system = shape_of(request.model), load_system(request.system)
-    check_scope(shape)
+    require_supported(shape)
     with waiting(f"scheduling {shape.name} on {system.id}"):
         compiled = _on_chips(request, shape, system)
         if request.position is None:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from takt.lpu.vision import Conv, ImageGraph, VisionCompiled
+from takt.lpu.vision import Conv, ImageGraph, MaxPool, VisionCompiled
 from takt.lpu.vision.numbers import constant_lanes, integer_numbers
 
 
@@ -53,6 +53,31 @@ def network(*layers: object, shape: tuple[int, int, int]) -> ImageGraph:
     return ImageGraph(name="test", input="image", input_shape=shape, layers=tuple(layers))
 
 
+def random_network(rng: np.random.Generator) -> ImageGraph:
+    """Sizes, strides, pools, shortcuts and sums as they come; it may end in any of them."""
+    c, shape = int(rng.choice([1, 3, 4])), (int(rng.integers(6, 40)), int(rng.integers(6, 40)))
+    n = int(rng.choice([8, 16, 32, 64, 100, 256]))
+    layers: list[object] = [
+        conv(rng, "c0", "image", (n, c), int(rng.choice([1, 3, 5, 7])), int(rng.choice([1, 2])))
+    ]
+    last = "c0"
+    if rng.random() < 0.5:
+        k = int(rng.choice([2, 3]))
+        pad, stride = int(rng.integers(0, k)) if k == 3 else 0, int(rng.choice([1, 2]))
+        layers.append(MaxPool(name="p0", input=last, kernel=(k, k), stride=(stride, stride), pads=(pad,) * 4))  # fmt: skip
+        last = "p0"
+    for i in range(int(rng.integers(1, 5))):
+        m, stride = int(rng.choice([8, 16, 32, 64, 128, 256, 300, 512])), int(rng.choice([1, 1, 2]))
+        layers.append(conv(rng, f"a{i}", last, (m, n), int(rng.choice([1, 3])), stride))
+        layers.append(conv(rng, f"s{i}", last, (m, n), 1, stride, relu=bool(rng.random() < 0.5)))
+        layers.append(conv(rng, f"b{i}", f"a{i}", (m, m), int(rng.choice([1, 3])), relu=bool(rng.random() < 0.7), residual=f"s{i}"))  # fmt: skip
+        last, n = f"b{i}", m
+        if rng.random() < 0.3:
+            layers.append(conv(rng, f"i{i}", last, (n, n), residual=last))
+            last = f"i{i}"
+    return network(*layers, shape=(c, *shape))
+
+
 def integer_logits(compiled: VisionCompiled, image: np.ndarray) -> np.ndarray:
     """The logits of an int8 network by docs/vision.md's formulas, without vectors, tiles or cycles."""
     graph, meaning = compiled.graph, compiled._meaning
@@ -81,7 +106,8 @@ def integer_logits(compiled: VisionCompiled, image: np.ndarray) -> np.ndarray:
         real = sums.astype(np.float32) * factor + summand
         if layer.name == graph.output:
             real = np.maximum(real, np.float32(0)) if layer.relu else real
-            return real.astype(np.float16).astype(np.float32).reshape(-1) * np.float32(meaning[layer.name].scale)  # fmt: skip
+            narrow = np.clip(real, -65504, 65504).astype(np.float16).astype(np.float32)
+            return narrow.reshape(-1) * np.float32(meaning[layer.name].scale)
         found[layer.name] = np.clip(np.rint(real), -128, 127)
     raise AssertionError("no output")
 

@@ -60,6 +60,10 @@ def test_folding_loses_nothing(array: np.ndarray) -> None:
 def test_an_even_stretch_is_one_instruction() -> None:
     array = np.zeros(50, INSTRUCTION)
     array["count"] = array["gap"] = 1
-    array["op"], array["time"], array["a"] = BY_NAME["read"].op, np.arange(50) * 2, np.arange(50) * 3
+    array["op"], array["time"], array["a"] = (
+        BY_NAME["read"].op,
+        np.arange(50) * 2,
+        np.arange(50) * 3,
+    )
     folded = fold_issues(array)
     assert folded[["count", "gap", "step"]].tolist() == [(50, 2, 3)]

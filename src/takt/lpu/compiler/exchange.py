@@ -14,9 +14,7 @@ from takt.lpu.compiler.timeline import TRIES, Undo
 from takt.lpu.compiler.words import Words
 
 
-def place_exchange(
-    board: Board, words: Words, label: str, work: Append
-) -> list[tuple[int, int]]:
+def place_exchange(board: Board, words: Words, label: str, work: Append) -> list[tuple[int, int]]:
     """Place the vectors of an exchange, each at the first cycle where it fits; first and last cycle of each.
 
     Raises CompileError if one fits nowhere, CapacityError if there is no room for what comes in.
@@ -49,9 +47,7 @@ def _choose_slices(board: Board, words: Words, source: Buffer, target: Buffer) -
         ) or words.free_slices(side, due, 1, target.type.n_streams, 1, inward=True)
         if chosen is not None:
             target.slices = tuple((c,) for c in chosen)
-            target.bases = tuple(
-                words.allocate(c, 1, due - abs(g.slice_x[c])) for c in chosen
-            )
+            target.bases = tuple(words.allocate(c, 1, due - abs(g.slice_x[c])) for c in chosen)
             return
     raise CapacityError(f"no room in the work slices for {target.name}")
 
@@ -76,9 +72,7 @@ def _search(board: Board, label: str, work: Append, byte: int) -> tuple[int, int
     raise CompileError(f"no place found for task {label}")
 
 
-def _reserve(
-    board: Board, undo: Undo, work: Append, byte: int, time: int, link: int
-) -> int | None:
+def _reserve(board: Board, undo: Undo, work: Append, byte: int, time: int, link: int) -> int | None:
     """Claim and emit one vector sent at cycle `time`; the cycle of its write, None if something is taken."""
     g = board.g
     source, word = work.source.location(byte, 0)

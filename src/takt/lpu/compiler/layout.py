@@ -72,13 +72,21 @@ class Layout:
         """The hemisphere whose MXM holds a layer's keys and values; the other sums with ones."""
         return layer % 2
 
+    def vector_side(self, layer: int, vector: int) -> int:
+        """The hemisphere of one vector of a layer's keys and values."""
+        return self.attention_side(layer)
+
+    def values_side(self, layer: int) -> int | None:
+        """The hemisphere of a layer's value matrix; None for both in turn."""
+        return self.attention_side(layer)
+
     def k_tile(self, layer: int, vector: int, block: int, after: tuple[Buffer, ...] = ()) -> Tile:
         """Keys of one block as a weight tile: column = position."""
         k, groups = self.k_cache[layer, vector], self.lanes // 16
         return Tile(
             f"{layer}.K[{vector},{block}]",
             F16,
-            self.attention_side(layer),
+            self.vector_side(layer, vector),
             min(groups, k.rows // 16),
             slices=k.slices[0] + k.slices[1],
             base=k.bases[0] + block * groups,
@@ -91,7 +99,7 @@ class Layout:
         return Tile(
             f"{layer}.V[{vector},{block}]",
             F16,
-            self.attention_side(layer),
+            self.vector_side(layer, vector),
             -(-v.rows // 16),
             slices=v.slices[0] + v.slices[1],
             base=v.bases[0],
@@ -101,14 +109,24 @@ class Layout:
 
 def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
     """Place a model for contexts (decoder) or sequences (encoder) of up to `context` positions."""
-    shape, lanes = model.shape, image.g.lanes
+    out = start_layout(model.shape, image, weights, context)
+    lay_embedding(out, model)
+    lay_layers(out, model)
+    lay_caches(out)
+    return out
+
+
+def start_layout(
+    shape: ModelShape, image: Image, weights: Type, context: int, *, kind: type[Layout] = Layout
+) -> Layout:
+    """What all models have: lanes, tables of masks and angles, inputs and outputs. Reads no weights."""
+    lanes = image.g.lanes
     heads = head_lanes(shape, lanes)
-    encoder = shape.family == "encoder"
     in_vector = heads.group * min(heads.per_vector, shape.n_kv_heads)
     chunk = max(16, min(MAX_CHUNK, image.g.entries // in_vector // 16 * 16))
-    if encoder:
+    if shape.family == "encoder":
         context = chunk = -(-context // 16) * 16
-    out = Layout(
+    out = kind(
         shape=shape,
         image=image,
         hidden=plain(shape.dim, lanes),
@@ -123,20 +141,29 @@ def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
         image.ones(side)
     _tables(out)
     _inputs(out)
-    _embedding(out, model)
+    return out
+
+
+def lay_layers(out: Layout, model: Model) -> None:
+    """Matrices and norms of all layers."""
     _matrices(out, model)
-    if shape.norm_place == "post":
+    if out.shape.norm_place == "post":
         _norms(out, model)
-    if shape.qk_norm:
+    if out.shape.qk_norm:
         _head_norms(out, model)
-    if encoder:
+
+
+def lay_caches(out: Layout) -> None:
+    """Keys, values and rows as columns of tiles."""
+    image = out.image
+    if out.shape.family == "encoder":
         image.identity(0)
     for side in (0, 1):
         for c in range(len(out.hidden)):
-            out.columns[side, c] = image.cache(f"columns{side}.{c}", chunk, side)
-    for layer in range(shape.n_layers):
-        _caches(out, layer)
-    return out
+            out.columns[side, c] = image.cache(f"columns{side}.{c}", out.chunk, side)
+    for layer in range(out.shape.n_layers):
+        for v in range(out.heads.n_kv):
+            _cache(out, layer, v)
 
 
 def _tables(out: Layout) -> None:
@@ -182,17 +209,16 @@ def _inputs(out: Layout) -> None:
             out.outputs[name] = image.buffer(name, F32, len(out.hidden))
 
 
-def _caches(out: Layout, layer: int) -> None:
-    image, side = out.image, out.attention_side(layer)
+def _cache(out: Layout, layer: int, v: int) -> None:
+    image, side = out.image, out.vector_side(layer, v)
     rows = out.n_blocks * out.lanes if out.shape.family == "decoder" else out.chunk
-    for v in range(out.heads.n_kv):
-        out.k_cache[layer, v] = image.cache(f"{layer}.k_cache{v}", rows, side)
-        columns = int(np.max(np.nonzero(out.heads.v[v] >= 0)[0])) + 1
-        for b in range(out.n_blocks):
-            out.v_cache[layer, v, b] = image.cache(f"{layer}.v_cache{v}.{b}", columns, side)
+    out.k_cache[layer, v] = image.cache(f"{layer}.k_cache{v}", rows, side)
+    columns = int(np.max(np.nonzero(out.heads.v[v] >= 0)[0])) + 1
+    for b in range(out.n_blocks):
+        out.v_cache[layer, v, b] = image.cache(f"{layer}.v_cache{v}.{b}", columns, side)
 
 
-def _embedding(out: Layout, model: Model) -> None:
+def lay_embedding(out: Layout, model: Model) -> None:
     """Look-up tables of tokens (i8 with a scale a row that the host writes, if weights are i8) and positions (f16)."""
     shape, room = out.shape, _ROOM_PER_ROW * out.chunk
     table = model.tensor("embed.weight")
@@ -237,7 +263,7 @@ def _matrices(out: Layout, model: Model) -> None:
         if (
             part == "v"
         ):  # a prompt's values are made with these rows as f16 activations, on the attention side
-            image.add_matrix(matrix, F16, out.attention_side(int(layer)))
+            image.add_matrix(matrix, F16, out.values_side(int(layer)))
             continue
         image.add_matrix(matrix, out.weights)
         if i8:

@@ -192,7 +192,9 @@ class Engines:
                 if maps is not None:
                     self._look_up(tile, maps, part, at, run, block)
                 self._board.emit_block(block)
-                self._book_run(tile.side, part, at - (self._lookup if maps else 0), at, (1 << run) - 1)
+                self._book_run(
+                    tile.side, part, at - (self._lookup if maps else 0), at, (1 << run) - 1
+                )
             group += run
 
     @property
@@ -245,7 +247,9 @@ class Engines:
         block["a"][:n] = stream_ref(first, direction, True)
         mask = (1 << run) - 1
         for byte, (slice_, word, time) in enumerate(self._map_reads(tile, at)):
-            board.emit(time, slice_, "read", count=run, a=word, b=stream_ref(first + byte, direction))
+            board.emit(
+                time, slice_, "read", count=run, a=word, b=stream_ref(first + byte, direction)
+            )
             board.queue[slice_].take(time, mask)
             for segment in self._map_segments(tile):
                 board.book_stream(direction, segment, first + byte, at - g.x_mxm - g.gather, mask)

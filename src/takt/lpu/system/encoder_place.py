@@ -25,15 +25,15 @@ from takt.lpu.compiler.layout import (
 from takt.lpu.isa.table import Type
 from takt.lpu.machine.network import Move
 from takt.lpu.system.place import Region, level
-from takt.models import Model, ModelShape, TensorRef, random_model, tensor_shapes
+from takt.models import Model, ModelShape, random_model, tensor_shapes
 
 F32, F16, I8 = Type.F32, Type.F16, Type.I8
 
+Size = tuple[int, int]
+"""Words of a weight slice and of a work slice."""
+
 TEXT_WORDS = 1024
 """Words of each work slice kept for the text of one program at a time, 20 instructions a word."""
-ROOM_PER_ROW = 14
-"""Words of a work slice for intermediate results, for each row worked on together."""
-
 
 @dataclass(slots=True)
 class EncoderLayout(Layout):
@@ -65,67 +65,39 @@ class EncoderLayout(Layout):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipPlan:
-    """How a chip is filled: rows of a sequence, number format, slots in use, and whether it looks tokens up."""
+    """How chips are filled: number format, rows of a sequence, most slots of any chip."""
 
     chip: Chip
     weights: Type
     length: int
-    n_slots: int
-    embeds: bool
+    n_slots: int = 1
 
 
 def layer_model(model: Model, layer: int) -> Model:
     """One layer of `model` as a model: its own tensors, the norm before it as that of the embedding. Reads nothing."""
     before = "embed.norm" if layer == 0 else f"layers.{layer - 1}.ffn.norm"
-    shape = replace(model.shape, n_layers=1, windows=model.shape.windows[:1])
+    shape = _one_layer(model.shape)
     names = {
         name: name.replace("layers.0.", f"layers.{layer}.", 1).replace("embed.norm", before, 1)
         for name in tensor_shapes(shape)
     }
-    tensors = {
-        name: TensorRef(dims=dims, read=_Read(model, names[name]))
-        for name, dims in tensor_shapes(shape).items()
-    }
-    return Model(shape=shape, tensors=tensors, source=model.source)
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One tensor of a model, when asked for."""
-
-    model: Model
-    name: str
-
-    def __call__(self) -> np.ndarray:
-        return self.model.tensor(self.name)
+    return model.part(shape, names)
 
 
 def timing_model(shape: ModelShape) -> Model:
-    """A model of one layer to place and schedule where weights do not matter; its token table is of zeros."""
-    one = replace(shape, n_layers=1, windows=shape.windows[:1])
-    made = random_model(one)
-    tensors = {
-        name: TensorRef(
-            dims=dims,
-            read=_Zeros(dims) if name == "embed.weight" else _Read(made, name),
-        )
-        for name, dims in tensor_shapes(one).items()
-    }
-    return Model(shape=one, tensors=tensors, source="one layer of random weights")
+    """A model of one layer, to place and schedule where weights do not matter."""
+    return random_model(_one_layer(shape)).keeping()
 
 
-@dataclass(frozen=True, slots=True)
-class _Zeros:
-    dims: tuple[int, ...]
-
-    def __call__(self) -> np.ndarray:
-        return np.zeros(self.dims, np.float32)
+def _one_layer(shape: ModelShape) -> ModelShape:
+    return replace(shape, n_layers=1, windows=shape.windows[:1])
 
 
-def place_layer(model: Model, plan: ChipPlan, slot: int = 0) -> EncoderLayout:
+def place_layer(model: Model, plan: ChipPlan, *, slot: int = 0, size: Size = (0, 0)) -> EncoderLayout:
     """One layer (`layer_model`) in a slot of a chip, with all that the chip's programs share.
 
-    Whatever the slot and the chip, everything else lies in the same place. Raises CapacityError if the slots do not fit.
+    Whatever the slot and the chip, everything else lies in the same place. `size` is that of a slot, for slots but the
+    first. Raises CapacityError if a layer does not fit.
     """
     image = new_image(geometry(plan.chip), TEXT_WORDS)
     out = start_layout(model.shape, image, plan.weights, plan.length, kind=EncoderLayout)
@@ -133,10 +105,9 @@ def place_layer(model: Model, plan: ChipPlan, slot: int = 0) -> EncoderLayout:
     _state(out)
     _last_norm(out)
     lay_caches(out)
-    _token_inputs(out)
+    level(image)
+    skip(image, (slot * size[0], slot * size[1]))
     first, work_first = level(image)
-    _skip(image, slot * out_words(out, model, plan)[0] if slot else 0, banks=True)
-    _skip(image, slot * out_words(out, model, plan)[1] if slot else 0, banks=False)
     lay_layers(out, model)
     _factors(out)
     end, work_end = level(image)
@@ -144,3 +115,89 @@ def place_layer(model: Model, plan: ChipPlan, slot: int = 0) -> EncoderLayout:
         name="layer", first=first, end=end, work_first=work_first, work_end=work_end
     )
     return out
+
+
+def place_embedding(model: Model, plan: ChipPlan, n_slots: int) -> EncoderLayout:
+    """As `place_layer`, with `n_slots` slots on the chip and the tables of tokens and positions in what is left.
+
+    Raises CapacityError if nothing is left.
+    """
+    out = place_layer(model, plan)
+    slot = out.slot
+    skip(out.image, ((n_slots - 1) * slot.words, (plan.n_slots - 1) * slot.work_words))
+    lay_embedding(out, model)
+    return out
+
+
+def skip(image: Image, size: Size) -> None:
+    """Leave room in every weight slice and every work slice."""
+    groups = ([s for side in image.banks.values() for b in side for s in b], _work(image))
+    for slices, words in zip(groups, size, strict=True):
+        for s in slices:
+            image.next_word[s] += words
+            if image.next_word[s] > image.top[s]:
+                raise CapacityError(f"no room in SRAM for {words} more words of layers")
+
+
+def room_for(out: EncoderLayout) -> int:
+    """Slots that a chip without tables has room for."""
+    image, slot = out.image, out.slot
+    top = min(image.top[s] for side in image.banks.values() for b in side for s in b)
+    return (top - slot.first) // slot.words
+
+
+def moves_to(slot: int, out: EncoderLayout) -> tuple[Move, ...]:
+    """What moves a program of slot 0 to another."""
+    region, image = out.slot, out.image
+    banks = tuple(s for side in image.banks.values() for b in side for s in b)
+    return tuple(
+        Move(first_word=first, end_word=end, delta=slot * (end - first), slices=slices)
+        for first, end, slices in (
+            (region.first, region.end, banks),
+            (region.work_first, region.work_end, tuple(_work(image))),
+        )
+        if slot
+    )
+
+
+def last_norm_rows(out: EncoderLayout, model: Model) -> list[tuple[Buffer, np.ndarray]]:
+    """What the rows of the last norm hold, from the whole model."""
+    name = f"layers.{model.shape.n_layers - 1}.ffn.norm"
+    found = []
+    for part in ("weight", "bias"):
+        rows = lanes_of(out.hidden, model.tensor(f"{name}.{part}"))
+        found += [(b, rows[c : c + 1]) for c, b in enumerate(out.last[part])]
+    return found
+
+
+def _work(image: Image) -> list[int]:
+    return [s for side in image.work.values() for s in side]
+
+
+def _state(out: EncoderLayout) -> None:
+    """Rows between programs, in slices as different as can be."""
+    count, type_ = (2, I8) if out.weights is I8 else (1, F16)
+    for c in range(len(out.hidden)):
+        parts = [
+            out.image.buffer(f"state{c}.{i}", type_, out.chunk, side=c % 2, hop=2) for i in range(count)
+        ]
+        out.state.append(tuple(parts))
+
+
+def _last_norm(out: EncoderLayout) -> None:
+    for part in ("weight", "bias"):
+        blank = np.zeros((1, out.lanes), np.float32)
+        out.last[part] = [
+            out.image.constant_row(f"last.{part}{c}", F16, int(part == "bias"), blank)
+            for c in range(len(out.hidden))
+        ]
+
+
+def _factors(out: EncoderLayout) -> None:
+    """Rows with what activations are multiplied by on their way to fixed point, where that differs by layer."""
+    if out.weights is not I8:
+        return
+    for key in ("0.o", "0.down"):
+        value = out.matrices[key].levels / out.bounds[key]
+        row = np.full((1, out.lanes), value, np.float32)
+        out.factor[key] = out.image.constant_row(f"{key}.factor", F32, 1, row)
