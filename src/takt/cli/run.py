@@ -26,6 +26,8 @@ from takt.cli.common import (
     print_json,
 )
 from takt.cli.progress import waiting
+from takt.cli.run_system import SystemRun, run_on_system
+from takt.cli.see_system import Chips, Group, SystemName
 from takt.cli.table import aligned
 from takt.cli.text import layer_table, percent, sensitivity_text, unit_table
 from takt.errors import UsageError
@@ -74,6 +76,9 @@ def command(
         str, typer.Option("--stop", metavar="eos|never", help="At the end-of-text token, or not.")
     ] = "eos",
     chip: ChipName = DEFAULT_CHIP,
+    system: SystemName = None,
+    chips: Chips = None,
+    group: Group = None,
     weights: Weights = "fp16",
     context: Context = None,
     engine: Engine = "fast",
@@ -81,7 +86,7 @@ def command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the text.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a model on one simulated LPU: its text, then cycles, energy and memory.
+    """Run a model on one simulated LPU, or on many: its text, then cycles, energy and memory.
 
     \b
     Examples:
@@ -91,6 +96,7 @@ def command(
       takt run 'import os' --temperature 0.8 --top-p 0.9 --seed 7
       takt run 'import os' --chip my-chip.toml    what if it were another chip
       takt run random:stories15m '1 2 3'          no tokenizer: ids instead of text
+      takt run 'import os' --system groqnode-v1   cut over the eight chips of a node
 
     The same command prints the same bytes on stdout, on every machine; how fast this machine was
     goes to stderr. Cycles are exact: the compiler claims them and the machine confirms them.
@@ -103,6 +109,28 @@ def command(
         raise UsageError(f"--stop {stop!r}: expected eos or never")
     model_name, prompt = _split(words)
     sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    if system is not None:
+        if chip != DEFAULT_CHIP:
+            raise UsageError("--chip and --system: a system says which chip it has")
+        request = SystemRun(
+            model=model_name,
+            prompt=prompt,
+            tokenizer=tokenizer,
+            system=system,
+            chips=chips,
+            group=group,
+            weights=weights,
+            context=context,
+            engine=engine,
+            max_tokens=max_tokens,
+            stop=stop,
+        )
+        run_on_system(request, prompt_ids, sampler, quiet=quiet, as_json=as_json)
+        return
+    if chips is not None or group is not None:
+        raise UsageError(
+            "--chips and --group are about many chips", hint="name a system: --system ID"
+        )
     with open_model(model_name, tokenizer, "decoder") as model:
         ids = prompt_ids(model, prompt)
         start = time.perf_counter()

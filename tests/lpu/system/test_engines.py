@@ -67,9 +67,7 @@ def test_a_pipeline_of_a_real_model_is_the_same_on_both_engines(
         ({"experts": Experts(n_experts=6, top_k=2, hidden_dim=48, scoring="softmax")}, "fp16"),
         (
             {
-                "latent": Latent(
-                    q_rank=48, kv_rank=64, rope_dim=16, nope_dim=32, value_dim=32
-                ),
+                "latent": Latent(q_rank=48, kv_rank=64, rope_dim=16, nope_dim=32, value_dim=32),
                 "n_kv_heads": 4,
                 "head_dim": 48,
             },

@@ -176,7 +176,7 @@ def sends_of(program: SystemProgram) -> set[tuple[int, int]]:
 def assert_apart(compiled: SystemCompiled, slots: Any) -> None:
     """No word of a region, of any user, belongs to another region, to a table or to what does not move."""
     layout = compiled.cut.layouts(slots[0].kind)[0]
-    weights, work = set(weight_slices(layout)), set(work_slices(layout))
+    weights, work = weight_slices(layout), work_slices(layout)
     tops = [compiled.cut.layouts(s.kind)[0].image.top for s in slots]
     top = min(min(t[s] for s in weights) for t in tops)
     taken: list[tuple[int, int]] = []
@@ -193,6 +193,7 @@ def assert_apart(compiled: SystemCompiled, slots: Any) -> None:
     first, first_work = (min(r[0] for r in ranges) for ranges in (taken, taken_work))
     common = compiled.cut.layouts(replace(slots[0].kind, **NOTHING))[0].image.next_word
     assert first >= max(common[s] for s in weights)
+    assert first_work + WORK_WORDS <= max(common[s] for s in work)
     assert max(r[1] for r in taken) <= top
     assert max(r[1] for r in taken_work) <= first_work + WORK_WORDS
 
@@ -208,9 +209,7 @@ NOTHING: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", ["dense", "experts"])
-def test_the_engine_reports_the_activity_of_the_schedule(
-    name: str, small_node: System
-) -> None:
+def test_the_engine_reports_the_activity_of_the_schedule(name: str, small_node: System) -> None:
     shape = tiny(**SHAPE_CASES[name])
     compiled = compile_system(
         shape, small_node, n_chips=4, group=2, objective="throughput", context=64
@@ -245,9 +244,7 @@ def test_the_next_block_of_positions_takes_a_program_more_for_attention_only(
     more = set(compiled.library.programs) - before
     assert {kind.attention for kind, _ in more} == {True}
     assert sum(v.cycles for v in other.visits) <= sum(v.cycles for v in compiled.visits)
-    read, more_read = (
-        total_activity(c.activities()).sram_read_bytes for c in (other, compiled)
-    )
+    read, more_read = (total_activity(c.activities()).sram_read_bytes for c in (other, compiled))
     assert read < more_read
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -74,9 +75,7 @@ def test_a_real_model_that_is_too_large_names_chips(node: System) -> None:
     assert suggested(caught.value) > 8 * 4  # its weights alone are 36 times a chip's SRAM
 
 
-@pytest.mark.parametrize(
-    ("group", "n_chips"), [(3, 8), (16, 8), (0, 8), (8, 4), (64, 8), (-1, 8)]
-)
+@pytest.mark.parametrize(("group", "n_chips"), [(3, 8), (16, 8), (0, 8), (8, 4), (64, 8), (-1, 8)])
 def test_impossible_groups_name_the_possible_ones(
     group: int, n_chips: int, small_node: System
 ) -> None:
@@ -111,19 +110,22 @@ def test_impossible_wishes_name_the_possible_ones(
         compile_system(tiny(), small_node, **wishes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("shape", "what"),
-    [
-        (SHAPES["bert-base"], "encoder"),
-        (tiny(logit_softcap=30.0), "capped logits"),
-        (tiny(embedding_scale=2.0), "scaled embeddings"),
-        (
-            tiny(experts=Experts(n_experts=4, top_k=1, hidden_dim=32, weighted_inputs=True)),
-            "weighted",
-        ),
-    ],
-    ids=["encoder", "capped logits", "scaled embeddings", "weighted inputs"],
-)
+SOME: dict[str, Any] = {"n_experts": 4, "top_k": 1, "hidden_dim": 32}
+REFUSED: dict[str, tuple[ModelShape, str]] = {
+    "encoder": (SHAPES["bert-base"], "encoder"),
+    "capped logits": (tiny(logit_softcap=30.0), "capped logits"),
+    "scaled embeddings": (tiny(embedding_scale=2.0), "scaled embeddings"),
+    "weighted inputs": (tiny(experts=Experts(**SOME, weighted_inputs=True)), "weighted"),
+    "bias on probabilities": (tiny(experts=Experts(**SOME, selection_bias=True)), "probabilities"),
+    "groups by probabilities": (tiny(experts=Experts(**SOME, n_groups=2)), "probabilities"),
+    "groups of very many": (
+        tiny(experts=Experts(n_experts=330, top_k=1, hidden_dim=32, scoring="sigmoid", n_groups=2)),
+        "320 experts",
+    ),
+}
+
+
+@pytest.mark.parametrize(("shape", "what"), REFUSED.values(), ids=REFUSED)
 def test_what_no_program_computes_is_refused_by_name(
     shape: ModelShape, what: str, small_node: System
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from takt.chips import System
+from takt.chips import System, load_system
 from takt.errors import UsageError
 from takt.lpu.fast import FastSystem
 from takt.lpu.machine import Memory, SystemProgram, prove_system
@@ -58,6 +58,15 @@ def test_chips_that_hold_the_same_keys_share_a_context(
     model, ids = random_model(shape, 1), ids_of(shape.vocab_size, n_tokens)
     runs = run_all(model, small_node, n, ids, weights=weights, context=700)
     runs.assert_alike(TOLERANCE[weights])
+
+
+def test_five_chips_that_hold_the_same_keys_do_not_share_a_context() -> None:
+    """Three key heads on a tray of sixteen: counted by exclusive or, five neighbours are no group."""
+    shape = tiny(n_layers=1, n_heads=9, n_kv_heads=3)
+    tray = load_system("lpx-rack")
+    compiled = compile_system(shape, tray, n_chips=16, group=16, context=400, weights="fp16")
+    assert compiled.cut.n_parts == 1
+    assert prove_system(compiled.program()).cycles == compiled.step_cycles
 
 
 @pytest.mark.parametrize("weights", ["fp16", "int8"])
@@ -143,9 +152,7 @@ def in_flight(compiled: SystemCompiled, starts: list[tuple[int, int]]) -> System
 
 
 @pytest.mark.parametrize("group", [1, 2, 4])
-def test_tokens_of_users_follow_each_other_at_the_interval(
-    group: int, small_node: System
-) -> None:
+def test_tokens_of_users_follow_each_other_at_the_interval(group: int, small_node: System) -> None:
     """The stated interval and period are proved: two rounds of both users, all in one schedule."""
     compiled, _ = two_users(small_node, group)
     interval, period = compiled.interval_cycles, compiled.period_cycles

@@ -8,6 +8,7 @@ session      a model in use
 
 from takt.lpu.system.compile import SystemCompiled, compile_system, require_supported
 from takt.lpu.system.fit import fewest_chips, most_users
+from takt.lpu.system.session import SystemSession
 from takt.lpu.system.speculative import (
     MOST_DRAFT_TOKENS,
     Pace,
@@ -23,6 +24,7 @@ __all__ = [
     "Pace",
     "Speculation",
     "SystemCompiled",
+    "SystemSession",
     "SystemSummary",
     "best_speculation",
     "compile_system",

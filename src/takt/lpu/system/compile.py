@@ -23,7 +23,7 @@ from takt.lpu.system.place import SplitLayout
 from takt.lpu.system.programs import Compiled, Cut, Kind, Library
 from takt.lpu.system.shards import can_split, key_sharers
 from takt.lpu.system.stages import Slot, Stage, TooLarge, cut_into_stages
-from takt.models import ModelShape
+from takt.models import Experts, ModelShape
 
 OBJECTIVES = ("latency", "throughput")
 
@@ -284,6 +284,10 @@ def require_supported(shape: ModelShape) -> None:
     experts = shape.experts
     if experts is not None and experts.n_groups > 1 and experts.n_experts > 320:
         raise UnsupportedError(f"{shape.name}: groups among more than 320 experts")
+    if experts is not None and experts.scoring == "softmax" and _needs_probabilities(experts):
+        raise UnsupportedError(
+            f"{shape.name}: experts chosen by more than the order of their probabilities"
+        )
     if experts is not None and experts.weighted_inputs:
         raise UnsupportedError(f"{shape.name}: experts whose inputs are weighted")
     unknown = [part for part in shape.special_parts if part not in SPECIAL_PARTS]
@@ -291,6 +295,11 @@ def require_supported(shape: ModelShape) -> None:
         raise UnsupportedError(
             f"{shape.name} has {', '.join(unknown)}: not compiled for systems yet"
         )
+
+
+def _needs_probabilities(experts: Experts) -> bool:
+    """Whether experts are chosen by numbers that logits, which routers here rank, are not in the order of."""
+    return experts.selection_bias or experts.n_groups > 1
 
 
 def compile_on_one_chip(
@@ -322,7 +331,8 @@ def compile_on_one_chip(
 def _context_parts(shape: ModelShape, n: int, context: int, chip: Chip) -> list[int]:
     """Over how many chips a context may be spread: those that would hold the same keys, if it is long enough."""
     sharers = key_sharers(shape, n)
-    return [1, sharers] if sharers > 1 and context > chip.lanes else [1]
+    even = sharers & (sharers - 1) == 0  # others are not relative chips 0, 1, … of each other
+    return [1, sharers] if sharers > 1 and even and context > chip.lanes else [1]
 
 
 def _regret(error: CapacityError | CompileError) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from takt.lpu.compiler.blocks import Hidden, Operand
+from takt.lpu.compiler.blocks import SQUARE_BAND, Hidden, Operand
 from takt.lpu.compiler.ir import Accumulator, Buffer, FromBuffer, FromNode, Plan, Source, Task, Tile
 from takt.lpu.compiler.lower import Encode
 from takt.lpu.isa.table import Type
@@ -29,6 +29,7 @@ class EncoderStep(Encode):
         super().__init__(layout)
         self.plan.name = name
         self.rows = rows
+        self._together: dict[int, Buffer] = {}
 
     # ------------------------------------------------------------------------------------------------------ programs
     def look_up(self) -> Plan:
@@ -104,6 +105,26 @@ class EncoderStep(Encode):
             gain, beta = (layout.bias[f"{name}.{part}"][c] for part in ("weight", "bias"))
             node = task.op("mul", FromBuffer(centred), FromBuffer(gain, fixed_row=True))
             task.out(task.op("add", node, FromBuffer(beta, fixed_row=True)), state[0])
+
+    def moments(self, x: Hidden, side: int, label: str) -> tuple[Task, FromNode, FromNode | None]:
+        """As `Builder.moments`: squares are summed in one hemisphere and means in the other, side by side."""
+        squares, means = (self.layout.image.ones(s) for s in (side, 1 - side))
+        high, low, mean = (Accumulator(self.rows) for _ in range(3))
+        inverse = 1.0 / self.shape.dim
+        for sources, group, tile in ((x.high, high, squares), (x.low, low, squares)):
+            for i, source in enumerate(sources[:-1]):
+                self.task(label).feed(tile, source, group, add=i > 0, last=False)
+        for i, source in enumerate((*x.half, *x.rest[:-1])):
+            self.task(label).feed(means, source, mean, add=i > 0, last=False)
+        task, kept = self.task(label), self.temp("mean", F32)
+        task.out(task.op("mul", task.feed(means, x.rest[-1], mean, add=True), inverse), kept)
+        task, more = self.task(label), len(x.high) > 1
+        upper = task.op("mul", task.feed(squares, x.high[-1], high, add=more), SQUARE_BAND)
+        total = task.op("add", upper, task.feed(squares, x.low[-1], low, add=more))
+        square = self.temp("square", F32)
+        task.out(task.op("mul", total, inverse), square)
+        task = self.task(label)
+        return task, task.op("mov", FromBuffer(square)), task.op("mov", FromBuffer(kept))
 
     def norm_scalars(self, x: Hidden) -> tuple[Buffer, Buffer]:
         """1/√(variance + ε) of each row, and mean times that, in every lane."""
@@ -187,6 +208,30 @@ class EncoderStep(Encode):
                 )
             )
         return tiles
+
+    def divide(
+        self, task: Task, head: int, top: Source, bottom: Source, v: Buffer | None, key: str
+    ) -> Operand:
+        """As `Builder.divide`; heads that share a vector come together in it, since they lie on lanes of their own.
+
+        Only the last of them gives what the output projection multiplies.
+        """
+        per_vector = self.layout.heads.per_vector
+        chunk, slot = divmod(head, per_vector)
+        root = task.op("rsqrt", bottom)
+        mask = FromBuffer(self.layout.tables["head_mask"], slot, fixed_row=True)
+        node = task.op("mask", task.op("mul", top, task.op("mul", root, root)), mask)
+        if chunk in self._together:
+            node = task.op("add", node, FromBuffer(self._together[chunk]))
+        if head == self.heads_of(chunk)[-1]:
+            return self.operand(task, node, f"o{chunk}", key)
+        self._together[chunk] = self.temp(f"o{chunk}.{slot}", F16)
+        task.out(node, self._together[chunk])
+        return ()
+
+    def by_chunk(self, outputs: dict[int, Operand]) -> list[list[Operand]]:
+        """What the output projection multiplies: one operand a vector."""
+        return [[outputs[self.heads_of(c)[-1]]] for c in range(len(self.layout.heads.o))]
 
     # ------------------------------------------------------------------------------------------------------ products
     def operand(self, task: Task, value: FromNode, name: str, key: str) -> Operand:

@@ -111,7 +111,7 @@ class _Writer:
                 self._tiles("ffn", matrix, folded, step)
 
     def _expert_scales(self, sets: Sequence[Sequence[Matrix]]) -> None:
-        """One scale for each output of a matrix and one bound of hidden values, for all experts of the layer.
+        """One scale for each output of a matrix and one bound of hidden values, for all experts of the part.
 
         What is summed over experts must be in the same steps, so the shared experts' down matrix has them, too.
         """
