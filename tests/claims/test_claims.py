@@ -11,7 +11,7 @@ from takt.claims import Claim, Row, Source, evaluate, find_claims, load_claims
 from takt.claims.compute import task_of
 from takt.claims.plot import colour_of, write_claims_plot
 from takt.claims.sheet import Computation, Mark, Relation
-from takt.errors import DataErrors, UsageError
+from takt.errors import CapacityError, DataErrors, UsageError
 from takt.lpu.system import compile_system, summarise_system
 from takt.models import shape_of
 
@@ -210,6 +210,45 @@ def test_tokens_are_those_of_the_system_compiled() -> None:
     (joules,) = evaluate([claim(takt=Computation(**(_fields(what) | {"quantity": "energy_j_per_token"})))])  # fmt: skip
     assert joules.takt == summarise_system(made).energy.total_j
     assert "assumed energy coefficients" in joules.basis
+
+
+def test_most_users_are_as_many_as_fit(tmp_path: Path) -> None:
+    (tmp_path / "chip.toml").write_text('base = "lpu-v1"\n[mem]\nwords_per_slice = 2000\n')
+    path = tmp_path / "node.toml"
+    path.write_text('base = "groqnode-v1"\nchip = "chip.toml"\n')
+    what = Computation(
+        compute="decode", quantity="energy_j_per_token", model="stories15m", system=str(path), chips=4,
+        context=256, users="most", objective="throughput",
+    )  # fmt: skip
+    (row,) = evaluate([claim(takt=what)])
+    users = int(row.detail.split(", ")[1].split()[0])
+    group = int(row.detail.split("groups of ")[1].split(",")[0])
+    shape, system = shape_of("stories15m"), load_system(path)
+    made = compile_system(
+        shape, system, n_chips=4, context=256, users=users, objective="throughput", group=group
+    )
+    assert row.takt == summarise_system(made).energy.total_j
+    with pytest.raises(CapacityError):
+        compile_system(shape, system, n_chips=4, context=256, users=users + 1, group=group)
+
+
+def test_whole_racks_and_a_draft_of_its_own() -> None:
+    what = Computation(
+        compute="speculative", quantity="tokens_per_s_user", model="stories260k", system="groqrack-v1",
+        racks=True, context=64, draft="stories260k", draft_chips=1, acceptance=0.5,
+    )  # fmt: skip
+    (row,) = evaluate([claim(takt=what)])
+    assert row.takt is not None and row.takt > 0
+    assert row.detail.startswith("72 and 1 chips, ")
+    assert "assumed acceptance" in row.basis
+
+
+def test_models_of_one_shape_share_a_computation(claims: tuple[Claim, ...]) -> None:
+    tasks = {c.id: task_of(c.takt) for c in claims}
+    assert tasks["llama-3-70b"] == tasks["llama-3.1-70b"] == tasks["llama-3.3-70b"]
+    assert tasks["llama-3-8b"] == tasks["llama-3.1-8b"] != tasks["llama-3-70b"]
+    assert tasks["llama-2-70b-100"] == tasks["llama-2-70b-300"]
+    assert tasks["gpt-oss-20b"] != tasks["gpt-oss-120b"]
 
 
 def _fields(what: Computation) -> dict[str, object]:

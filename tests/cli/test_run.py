@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from takt.chips import load_chip
+from takt.chips import load_chip, load_system
 from takt.cli import common
 from takt.lpu import Session, compile_model, energy
+from takt.lpu.system import SystemSession, compile_system
 from takt.models import load_model, random_model
 
 from .conftest import TINY, Documented, Letters, Takt
@@ -199,3 +200,37 @@ def test_without_a_model_the_default_one_runs(document: Document) -> None:
 
 def test_the_document_lists_exactly_the_keys(document: Document, documented: Documented) -> None:
     assert documented("run") == set(document("run", "tiny", PROMPT, "--max-tokens", 1))
+
+
+def test_a_model_cut_over_chips_says_what_the_session_of_the_system_says(
+    document: Document,
+) -> None:
+    found = document(
+        "run", "tiny", PROMPT, "--system", "groqnode-v1", "--group", 4, "--max-tokens", 3
+    )
+    model = random_model(TINY)
+    compiled = compile_system(
+        TINY,
+        load_system("groqnode-v1"),
+        n_chips=8,
+        weights="fp16",
+        context=TINY.max_context,
+        group=4,
+    )
+    session = SystemSession(compiled, model)
+    ids = Letters().encode(PROMPT)
+    logits = [session.step(token).logits for token in ids][-1]
+    tokens = []
+    for _ in range(3):
+        tokens.append(int(np.argmax(logits)))
+        logits = session.step(tokens[-1]).logits
+    assert found["token_ids"] == tokens
+    assert found["group_chips"] == 4
+    assert len(found["cycles"]) == 3
+    assert found["link_bytes_per_token"] > 0
+
+
+def test_options_of_systems_need_a_system(takt: Takt) -> None:
+    status, _, errors = takt("run", "tiny", PROMPT, "--chips", 8)
+    assert status == 2
+    assert "--system" in errors

@@ -48,8 +48,10 @@ class _Output:
     show: bool
     token_ids: list[int] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
-    cycles: list[int] = field(default_factory=list)
+    cycles: list[int] = field(default_factory=list)  # of each generated token
+    prompt_cycles: int = 0
     link_bytes: int = 0
+    steps: int = 0
     stop: str = "length"
 
     def put(self, piece: str) -> None:
@@ -92,7 +94,7 @@ def run_on_system(
     if not quiet:
         sys.stdout.write("\n" + _describe(request, compiled, ids, output))
         sys.stdout.flush()
-        rate = format_si(len(output.cycles) / host_s, "steps/s")
+        rate = format_si(output.steps / host_s, "steps/s")
         sys.stderr.write(f"this machine: {rate}; compiled in {compile_s:.2f} s\n")
 
 
@@ -127,9 +129,14 @@ def _generate(
 
     def step(token: int) -> int:
         made = session.step(token)
-        output.cycles.append(made.cycles)
+        output.steps += 1
         output.link_bytes += made.activity.link_bytes
-        return sampler.pick(made.logits) if len(output.cycles) >= len(ids) else -1
+        if output.steps <= len(ids):
+            output.prompt_cycles += made.cycles
+        if output.steps < len(ids):
+            return -1
+        output.cycles.append(made.cycles)
+        return sampler.pick(made.logits)
 
     token = -1
     for known in ids:
@@ -182,9 +189,10 @@ def _document(
         "engine": request.engine,
         "clock_hz": compiled.cut.chip.clock_hz,
         "cycles": output.cycles,
+        "prompt_cycles": output.prompt_cycles,
         "step_cycles": last,
         "tokens_per_s_user": compiled.cut.chip.clock_hz / last,
-        "link_bytes_per_token": output.link_bytes / len(output.cycles),
+        "link_bytes_per_token": output.link_bytes / output.steps,
         "compile_s": compile_s,
     }
 
@@ -205,10 +213,14 @@ def _describe(
             f"{chip.clock_hz / last:,.0f} tokens/s",
             f"{last:,} cycles a token, {format_si(last / chip.clock_hz, 's')}; the host's part is not in it",
         ),
-        ("cut", f"{groups} group{'s' * (groups > 1)} of {n}", "chips of a group share every layer that it holds"),
+        (
+            "cut",
+            f"{groups} group{'s' * (groups > 1)} of {n}",
+            "chips of a group share every layer that it holds",
+        ),
         (
             "links",
-            f"{format_si(output.link_bytes / len(output.cycles), 'B')} a token",
+            f"{format_si(output.link_bytes / output.steps, 'B')} a token",
             "sent from chip to chip",
         ),
     ]

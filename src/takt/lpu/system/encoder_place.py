@@ -99,7 +99,7 @@ def place_layer(model: Model, plan: ChipPlan, *, slot: int = 0, size: Size = (0,
     Whatever the slot and the chip, everything else lies in the same place. `size` is that of a slot, for slots but the
     first. Raises CapacityError if a layer does not fit.
     """
-    image = new_image(geometry(plan.chip), TEXT_WORDS, compact=True, even=True)
+    image = new_image(geometry(plan.chip), TEXT_WORDS, even=True)
     out = start_layout(model.shape, image, plan.weights, plan.length, kind=EncoderLayout)
     assert isinstance(out, EncoderLayout)
     _state(out)
