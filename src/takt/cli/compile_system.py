@@ -16,7 +16,6 @@ from takt.cli.table import aligned
 from takt.cli.text import percent, sensitivity_text
 from takt.errors import CapacityError, UsageError
 from takt.lpu.system import (
-    MOST_DRAFT_TOKENS,
     Pace,
     Speculation,
     SystemCompiled,
@@ -105,10 +104,6 @@ def _check_draft(request: Request) -> None:
         )
     if not 0 <= request.acceptance <= 1:
         raise UsageError(f"--acceptance {request.acceptance:g}: expected a rate from 0 to 1")
-    if request.draft_tokens is not None and not 1 <= request.draft_tokens <= MOST_DRAFT_TOKENS:
-        raise UsageError(
-            f"--draft-tokens {request.draft_tokens}: expected 1 to {MOST_DRAFT_TOKENS}"
-        )
 
 
 def _compile(

@@ -63,16 +63,16 @@ class Model:
     def keeping(self) -> "Model":
         """The same model, whose tensors are kept once read; for reading parts of a large tensor one by one."""
         kept = {name: replace(ref, read=cache(ref.read)) for name, ref in self._tensors.items()}
-        return Model(
-            shape=self.shape, tensors=kept, source=self.source, tokenizer=self.tokenizer
-        )
+        return Model(shape=self.shape, tensors=kept, source=self.source, tokenizer=self.tokenizer)
 
     def part(self, shape: ModelShape, names: Mapping[str, str]) -> "Model":
         """A model of another shape made of tensors of this one; `names` has the name here of each that `shape` calls for.
 
         Raises DataErrors as the constructor does. The files stay this model's.
         """
-        tensors = {name: self._tensors[here] for name, here in names.items() if here in self._tensors}
+        tensors = {
+            name: self._tensors[here] for name, here in names.items() if here in self._tensors
+        }
         return Model(shape=shape, tensors=tensors, source=self.source, tokenizer=self.tokenizer)
 
     def names(self) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from takt.errors import UsageError
-from takt.lpu.system import MOST_DRAFT_TOKENS, Pace, best_speculation, speculate
-from takt.lpu.system.speculative import expected_tokens
+from takt.lpu.system import Pace, best_speculation, speculate
+from takt.lpu.system.speculative import MOST_DRAFT_TOKENS, expected_tokens
 
 LARGE = Pace(step_cycles=1_200_000, interval_cycles=23_000, clock_hz=900_000_000, host_s=30e-6)
 SMALL = Pace(step_cycles=80_000, interval_cycles=5_000, clock_hz=900_000_000, host_s=30e-6)
@@ -79,7 +79,7 @@ def test_the_best_number_is_the_best() -> None:
     assert best_speculation(LARGE, SMALL, 0.0).draft_tokens == 1
 
 
-@pytest.mark.parametrize(("acceptance", "k"), [(-0.1, 3), (1.1, 3), (0.5, 0)])
+@pytest.mark.parametrize(("acceptance", "k"), [(-0.1, 3), (1.1, 3), (0.5, 0), (0.5, 33)])
 def test_senseless_rates_are_refused(acceptance: float, k: int) -> None:
     with pytest.raises(UsageError):
         expected_tokens(acceptance, k)

@@ -22,7 +22,7 @@ class Attempt:
     task: Task
     chain: Chain
     time: int  # cycle of the chain's offset 0
-    undo: Undo = field(default_factory=Undo)
+    undo: Undo = field(default_factory=lambda: Undo(lazy=True))
     feeds: list[Read] = field(default_factory=list)
     # of each feed: the emitted result and its swapped copy
     results: list[tuple[StreamGroup | None, StreamGroup | None]] = field(default_factory=list)

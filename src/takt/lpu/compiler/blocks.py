@@ -52,7 +52,7 @@ class Hidden:
     )  # quantised, where a post-norm already made them
 
 
-class Builder:
+class Tasks:
     """Appends tasks to a plan. `rows` positions are worked on together."""
 
     def __init__(self, layout: Layout, name: str, rows: int) -> None:
@@ -73,6 +73,10 @@ class Builder:
         return Buffer(
             f"{self.layer}.{name}", type_, rows=self.rows if rows is None else rows, side=side
         )
+
+
+class Builder(Tasks):
+    """The pieces of steps whose rows are worked on all at once."""
 
     # ------------------------------------------------------------------------------------------------ residual, norms
     def finish_hidden(

@@ -101,7 +101,7 @@ class Board:
         position = diagonal + _ORIGIN
         for first in range(self.g.n_streams - width, -1, -width):
             if all(
-                not (lines[segment][s].bits >> position) & mask
+                not lines[segment][s].clash(position, mask)
                 for segment in segments
                 for s in range(first, first + width)
             ):

@@ -43,10 +43,9 @@ def bound(program: Program, chip: Chip, ideal_cycles: int) -> Bound:
     rows = program.instructions
     count = rows["count"].astype(np.int64)
 
-    def total(name: str) -> int:
-        return int(count[rows["op"] == BY_NAME[name].op].sum())
-
-    vectors = chip.mxm.load_streams * total("lw")
+    # Planes of a side that load the same tile take it from the same streams in the same cycles.
+    loads = np.unique(rows[rows["op"] == BY_NAME["lw"].op][["time", "a", "count"]])
+    vectors = chip.mxm.load_streams * int(loads["count"].sum())
     abc = rows["op"] == BY_NAME["abc"].op
     f16 = rows["b"] == int(Type.F16)
     plane_cycles = int(count[abc & ~f16].sum()) + 2 * chip.mxm.fp16_interval_cycles * int(

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from takt.chips import Chip
 from takt.errors import CapacityError, CompileError, UnsupportedError, UsageError
 from takt.lpu.compiler.bound import Bound
+from takt.lpu.compiler.encode import Encode
 from takt.lpu.compiler.geometry import Geometry, geometry
 from takt.lpu.compiler.host import write_chunk, write_step
 from takt.lpu.compiler.image import fetch, new_image
 from takt.lpu.compiler.ir import Plan
 from takt.lpu.compiler.layout import Layout, lay_out
-from takt.lpu.compiler.lower import Chunk, Decode, Encode
+from takt.lpu.compiler.lower import Chunk, Decode
 from takt.lpu.compiler.passes import Work, run_passes
 from takt.lpu.compiler.schedule import Placed
 from takt.lpu.isa import Program

@@ -1,6 +1,6 @@
 """The first cycle a task could start at, by its inputs alone.
 
-`earliest` asks when inputs are written and travel, and when tiles and accumulators are ready; `earliest_ideal` asks the
+`earliest` asks when inputs are written and travel, and when accumulators are ready; `earliest_ideal` asks the
 same of a machine with every resource without limit and at no distance. Whether anything else is in the way is not known
 here.
 """
@@ -10,11 +10,10 @@ from __future__ import annotations
 from takt.lpu.compiler.chain import Chain, abc_offset, buffer_reads
 from takt.lpu.compiler.geometry import Geometry
 from takt.lpu.compiler.ir import Buffer, FromGather, Task
-from takt.lpu.compiler.loading import Engines
 
 
-def earliest(task: Task, chain: Chain, g: Geometry, engines: Engines) -> int:
-    """The first cycle, at least 0, at which all inputs of a task can have arrived."""
+def earliest(task: Task, chain: Chain, g: Geometry) -> int:
+    """The first cycle, at least 0, at which all inputs of a task can have arrived (its tiles apart)."""
     n, ii = task.rows, chain.interval
     first = _gather_start(chain, g)
     for source, offset in buffer_reads(chain):
@@ -22,7 +21,7 @@ def earliest(task: Task, chain: Chain, g: Geometry, engines: Engines) -> int:
         first = max(first, _arrival(source.buffer, source.row, slack, 0, g) - offset)
     for index, feed in enumerate(task.feeds):
         abc = abc_offset(chain, index, g)
-        ready = max(engines.active(feed.tile), feed.group.last_time + 1 - g.depth)
+        ready = feed.group.last_time + 1 - g.depth
         slack = _slack(n, ii, feed.source, False)
         target = g.sign(feed.tile.side) * g.x_mxm
         first = max(first, max(ready, _arrival(feed.source, feed.row, slack, target, g)) - abc)

@@ -192,9 +192,7 @@ class _Entries:
         assert first is not None
         self._next = first + group.rows
         end = first + group.rows
-        self._groups = [
-            g for g in self._groups if g.entry + g.rows <= first or end <= g.entry
-        ]
+        self._groups = [g for g in self._groups if g.entry + g.rows <= first or end <= g.entry]
         self._groups.append(group)
         return first
 

@@ -66,7 +66,10 @@ def write_chunk(layout: Layout, memory: Memory, tokens: np.ndarray) -> None:
     _lookup(layout, memory, padded)
     if layout.shape.family == "encoder":
         n = len(tokens)
-        store(memory, layout.inputs["seen"], (np.arange(layout.lanes) < n).astype(np.uint8)[None])
+        where = np.arange(layout.lanes) if layout.packs is None else layout.packs.position
+        seen = ((where >= 0) & (where < n)).astype(np.uint8)[None]
+        for name in ("seen",) if layout.packs is None else ("seen0", "seen1"):
+            store(memory, layout.inputs[name], seen)
         share = np.zeros((layout.chunk, layout.lanes), np.float32)
         share[:n] = 1.0 / n
         store(memory, layout.inputs["share"], share)

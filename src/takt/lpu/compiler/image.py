@@ -78,17 +78,24 @@ class Image:
         raise CapacityError(f"no room in SRAM for {name} ({rows} vectors)")
 
     def constant_row(
-        self, name: str, type_: Type, side: int, content: NDArray[np.generic]
+        self,
+        name: str,
+        type_: Type,
+        side: int,
+        content: NDArray[np.generic] | None,
+        place: int = 0,
     ) -> Buffer:
-        """One constant row in the outermost work slices of a side.
+        """One constant row (without `content` one that the host writes) in the outermost work slices of a side, or further inside (`place` 1, 2 …).
 
-        All rows of a side share these slices, so that what is read together with one of them has the others to choose
-        from; a task must not read two rows of the same side.
+        All rows of a place share its slices, so that what is read together with one of them has the others to choose
+        from; a task must not read two rows of the same place.
         """
-        chosen = self.work[side][-type_.n_streams :]
-        if any(self.next_word[c] + len(content) > self.top[c] for c in chosen):
+        end = len(self.work[side]) - place * type_.n_streams
+        chosen = self.work[side][end - type_.n_streams : end]
+        rows = 1 if content is None else len(content)
+        if any(self.next_word[c] + rows > self.top[c] for c in chosen):
             raise CapacityError(f"no room in SRAM for {name}")
-        return self._fixed(name, type_, len(content), chosen, content)
+        return self._fixed(name, type_, rows, chosen, content)
 
     def _fixed(
         self,
@@ -188,10 +195,14 @@ class Image:
         return plan
 
     # ------------------------------------------------------------------------------------------------------ tiles
-    def columns(self, side: int, type_: Type, words: int, what: str) -> tuple[tuple[int, ...], int]:
-        """Slices (16 per byte of `type_`) with `words` free words at a common base, on one side."""
+    def columns(
+        self, side: int, type_: Type, words: int, what: str, bank: int | None = None
+    ) -> tuple[tuple[int, ...], int]:
+        """Slices (16 per byte of `type_`) with `words` free words at a common base, on one side (i8: in one bank)."""
         need = 1 if type_ is Type.I8 else 2
         banks = self.banks[side]
+        if bank is not None and need == 1:
+            banks = banks[bank : bank + 1]
         choices = [
             tuple(s for bank in banks[i : i + need] for s in bank)
             for i in range(0, len(banks) - need + 1, need)
@@ -207,36 +218,37 @@ class Image:
         return slices, base
 
     def add_matrix(
-        self, matrix: Matrix, type_: Type, side: int | None = None, beside: str = ""
+        self,
+        matrix: Matrix,
+        type_: Type,
+        side: int | None = None,
+        beside: str = "",
+        *,
+        twin: bool = False,
+        bank: int | None = None,
+        across: bool = False,
     ) -> None:
         """Place the tiles of a matrix; with `beside`, on the engines of another, whose sums it joins.
 
         Each output chunk goes to the MXM engine that has the fewest columns of this matrix, so that all load it at once;
         of equals, to the one with the fewest in all. In a `compact` image only the latter counts, which fits more.
+        `twin`: i8 tiles that both planes of a side hold; `bank`: where i8 tiles lie. With `across` input chunks are dealt
+        to the sides instead, and each side makes a part of every output chunk.
         """
         self.matrices[matrix.key] = matrix
         own = dict.fromkeys(self.groups_on, 0)
+        kind = [
+            e
+            for e in self.groups_on
+            if (e[1] < 0) == (twin or type_ is Type.F16) and side in (None, e[0])
+        ]
         for out_chunk in range(len(matrix.out)):
-            engines = [
-                e
-                for e in self.groups_on
-                if (e[1] < 0) == (type_ is Type.F16) and side in (None, e[0])
-            ]
-            if beside:
-                other = self.tiles[beside, out_chunk, 0]
-                engines = [(other.side, other.plane)]
-            engine = min(
-                engines,
-                key=lambda e: (
-                    0 if self.compact else own[e],
-                    self.groups_on[e],
-                    self._on_side(e[0]) if self.even else 0,
-                    e,
-                ),
-            )
+            engine = self._engine(matrix, own, out_chunk, kind, beside)
             groups = matrix.n_groups(out_chunk)
             for in_chunk in range(len(matrix.into)):
-                slices, base = self.columns(engine[0], type_, groups, matrix.key)
+                if across:
+                    engine = next(e for e in kind if e[0] == in_chunk % 2)
+                slices, base = self.columns(engine[0], type_, groups, matrix.key, bank)
                 self.groups_on[engine] += groups
                 own[engine] += groups
                 self.tiles[matrix.key, out_chunk, in_chunk] = Tile(
@@ -249,12 +261,43 @@ class Image:
                     base=base,
                 )
 
+    def _engine(
+        self,
+        matrix: Matrix,
+        own: dict[tuple[int, int], int],
+        out_chunk: int,
+        kind: list[tuple[int, int]],
+        beside: str,
+    ) -> tuple[int, int]:
+        """The engine of an output chunk; `own`: columns of the matrix so far."""
+        if beside:
+            other = self.tiles[beside, out_chunk, 0]
+            return other.side, other.plane
+        return min(
+            kind,
+            key=lambda e: (
+                0 if self.compact else own[e],
+                self.groups_on[e],
+                self._on_side(e[0]) if self.even else 0,
+                e,
+            ),
+        )
+
     def _on_side(self, side: int) -> int:
         return sum(groups for (s, _), groups in self.groups_on.items() if s == side)
 
-    def cache(self, name: str, rows: int, side: int) -> Buffer:
-        """An f16 buffer whose row r lies in slice r mod 16 of each byte's bank: readable as MXM columns. One spare word."""
+    def cache(
+        self, name: str, rows: int, side: int, run: int = 0, bank: int | None = None
+    ) -> Buffer:
+        """An f16 buffer whose row r lies in slice r mod 16 of each byte's bank: readable as MXM columns. One spare word.
+
+        With `run` (see `Buffer`) row r is column 16 · (r // (16 · run) · run + r % run) + r // run % 16.
+        With a `bank` both bytes lie there, the high ones half a bank further on, so that a row never meets itself.
+        """
         words = -(-rows // 16) + 1
+        if bank is not None:
+            place = self.columns(side, Type.I8, 2 * words, name, bank)
+            return self._narrow_cache(name, rows, run, *place)
         slices, base = self.columns(side, Type.F16, words, name)
         half = len(slices) // 2
         made = Buffer(
@@ -264,6 +307,23 @@ class Image:
             fixed=True,
             slices=(slices[:half], slices[half:]),
             bases=(base, base),
+            run=run,
+        )
+        self.buffers[name] = made
+        return made
+
+    def _narrow_cache(
+        self, name: str, rows: int, run: int, slices: tuple[int, ...], base: int
+    ) -> Buffer:
+        half, words = len(slices) // 2, -(-rows // 16) + 1
+        made = Buffer(
+            name,
+            Type.F16,
+            rows,
+            fixed=True,
+            slices=(slices, slices[half:] + slices[:half]),
+            bases=(base, base + words),
+            run=run,
         )
         self.buffers[name] = made
         return made
@@ -403,7 +463,7 @@ def store(memory: Memory, buffer: Buffer, rows: NDArray[np.generic], first: int 
         if len(slices) == 1:  # one run of words, without index arrays
             memory.data[slices[0], base + first : base + first + len(rows)] = raw[:, byte]
             continue
-        word, nth = divmod(np.arange(first, first + len(rows)), len(slices))
+        word, nth = _words(buffer, len(slices), np.arange(first, first + len(rows)))
         memory.data[np.array(slices)[nth], base + word] = raw[:, byte]
 
 
@@ -414,9 +474,19 @@ def fetch(memory: Memory, buffer: Buffer) -> NDArray[np.generic]:
         if len(slices) == 1:
             raw[:, :, byte] = memory.data[slices[0], base : base + buffer.rows]
             continue
-        word, nth = divmod(np.arange(buffer.rows), len(slices))
+        word, nth = _words(buffer, len(slices), np.arange(buffer.rows))
         raw[:, :, byte] = memory.data[np.array(slices)[nth], base + word]
     return raw.view(_NUMPY[buffer.type])[..., 0]
+
+
+def _words(
+    buffer: Buffer, n_slices: int, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Word (from the base on) and slice of rows of a buffer that is spread over slices (`Buffer.location`)."""
+    run = buffer.run or 1
+    turn, inside = np.divmod(rows, run * n_slices)
+    nth, word = np.divmod(inside, run)
+    return turn * run + word, nth
 
 
 _NUMPY: dict[Type, np.dtype[Any]] = {

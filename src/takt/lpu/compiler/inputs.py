@@ -29,10 +29,11 @@ def inputs_of(task: Task) -> list[Buffer]:
 def read_together(task: Task) -> list[list[Buffer]]:
     """Groups of inputs whose reads meet if they lie in one slice.
 
-    Single rows meet only if one operation takes both; long runs overlap whatever takes them.
+    Single rows meet only if one operation takes both; long runs overlap whatever takes them, and the writes to fixed
+    buffers as well.
     """
     if task.rows > 1 or task.sxm is not None:
-        return [inputs_of(task)]
+        return [inputs_of(task) + [b for _, b, _ in task.outputs if b.fixed and b.run]]
     return [[s.buffer for s in node.sources if isinstance(s, FromBuffer)] for node in task.nodes]
 
 

@@ -42,6 +42,7 @@ class Buffer:
     ideal: int = 0
     ideal_done: int = 0
     run: int = 0
+    zone: int = -1  # bank of weight slices that may hold it besides the work slices, −1 none
 
     def location(self, byte: int, row: int) -> tuple[int, int]:
         """(slice, word) of one byte-vector."""
@@ -70,6 +71,7 @@ class Tile:
     uniform: bool = False
     slices: tuple[int, ...] = ()
     base: int = 0
+    high: int = 0  # f16: how many words further on the high bytes lie
     first_group: int = 0
     sources: tuple[Buffer, ...] = ()  # buffers that must be written before it is loaded
     maps: Buffer | None = None  # looked up: row `map_row` holds a word that is added to `base`
@@ -236,9 +238,13 @@ class Append:
 
 @dataclass(slots=True, eq=False)
 class Plan:
-    """Everything `lower` decides: tasks in dependence order, and the buffers and tiles they touch."""
+    """Everything `lower` decides: tasks in dependence order, and the buffers and tiles they touch.
+
+    `reorder` lets the scheduler take tasks in another order as their inputs allow it.
+    """
 
     name: str
+    reorder: bool = False
     tasks: list[Task] = field(default_factory=list)
     inputs: dict[str, Buffer] = field(default_factory=dict)  # written by the host before a step
     outputs: dict[str, Buffer] = field(default_factory=dict)  # read by the host after it

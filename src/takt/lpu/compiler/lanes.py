@@ -51,14 +51,19 @@ class HeadLanes:
         return len(self.k)
 
 
-def head_lanes(shape: ModelShape, lanes: int) -> HeadLanes:
-    """Lane maps for queries, keys (rotary order), values and attention output (natural order)."""
+def head_lanes(shape: ModelShape, lanes: int, *, even: bool = False) -> HeadLanes:
+    """Lane maps for queries, keys (rotary order), values and attention output (natural order).
+
+    `even` spreads the heads evenly over the vectors, which are as few as without.
+    """
     hd = shape.head_dim
     if hd > lanes:
         raise UnsupportedError(f"head_dim {hd} does not fit the chip's {lanes} lanes")
     per = lanes // hd
     group = shape.n_heads // shape.n_kv_heads
     vectors = -(-shape.n_kv_heads // per)
+    if even:
+        per = -(-shape.n_kv_heads // vectors)
     natural = np.arange(hd)
     rotary = natural
     if shape.position == "rope" and not shape.rope_interleaved:

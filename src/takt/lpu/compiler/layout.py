@@ -9,7 +9,8 @@ import numpy as np
 from takt.lpu.compiler.image import Image, lanes_of
 from takt.lpu.compiler.ir import Buffer, Tile
 from takt.lpu.compiler.lanes import HeadLanes, Lanes, head_lanes, plain, rope_rows
-from takt.lpu.compiler.matrices import Matrix, activation_bounds, model_matrices
+from takt.lpu.compiler.matrices import HIGH, Matrix, activation_bounds, model_matrices
+from takt.lpu.compiler.packs import Packs, place_packs
 from takt.lpu.isa.table import Type
 from takt.models import Model, ModelShape, rope_frequencies
 
@@ -17,6 +18,9 @@ F32, F16, I8, U8 = Type.F32, Type.F16, Type.I8, Type.U8
 
 MAX_CHUNK = 64
 """Most prompt positions one program takes; fewer if all heads of a key vector would not fit the accumulators."""
+
+_KEY_STEP = 2.0**-18
+"""What a step of an encoder's i8 key sums counts for: they reach about 10⁸, and are stored as f16."""
 
 _ROOM_PER_ROW = (
     14  # words of a work slice that tables leave free for each position worked on together
@@ -41,6 +45,9 @@ class Layout:
     scale: dict[str, list[Buffer]] = field(
         default_factory=dict
     )  # i8 weights: what an accumulator step is worth
+    factors: dict[str, float] = field(
+        default_factory=dict
+    )  # i8 weights: the same where it is one for all outputs
     bounds: dict[str, float] = field(
         default_factory=dict
     )  # i8 weights: largest activation of each matrix
@@ -55,6 +62,7 @@ class Layout:
     columns: dict[tuple[int, int], Buffer] = field(
         default_factory=dict
     )  # side, hidden chunk: rows as MXM columns
+    packs: Packs | None = None  # of an encoder: its attention
     inputs: dict[str, Buffer] = field(default_factory=dict)
     outputs: dict[str, Buffer] = field(default_factory=dict)
 
@@ -109,7 +117,12 @@ class Layout:
 
 def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
     """Place a model for contexts (decoder) or sequences (encoder) of up to `context` positions."""
-    out = start_layout(model.shape, image, weights, context)
+    packed = model.shape.family == "encoder"
+    out = start_layout(model.shape, image, weights, context, packed=packed)
+    if out.packs is not None:  # rows first: look-up tables take what is left
+        _encoder(out, model)
+        lay_embedding(out, model)
+        return out
     lay_embedding(out, model)
     lay_layers(out, model)
     lay_caches(out)
@@ -117,11 +130,20 @@ def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
 
 
 def start_layout(
-    shape: ModelShape, image: Image, weights: Type, context: int, *, kind: type[Layout] = Layout
+    shape: ModelShape,
+    image: Image,
+    weights: Type,
+    context: int,
+    *,
+    kind: type[Layout] = Layout,
+    packed: bool = False,
 ) -> Layout:
-    """What all models have: lanes, tables of masks and angles, inputs and outputs. Reads no weights."""
+    """What all models have: lanes, tables of masks and angles, inputs and outputs. Reads no weights.
+
+    `packed`: of an encoder, for several heads in a tile (`packs`).
+    """
     lanes = image.g.lanes
-    heads = head_lanes(shape, lanes)
+    heads = head_lanes(shape, lanes, even=packed)
     in_vector = heads.group * min(heads.per_vector, shape.n_kv_heads)
     chunk = max(16, min(MAX_CHUNK, image.g.entries // in_vector // 16 * 16))
     if shape.family == "encoder":
@@ -140,6 +162,9 @@ def start_layout(
     for side in (0, 1):
         image.ones(side)
     _tables(out)
+    if packed:
+        image.identity(0)
+        out.packs = place_packs(image, heads, shape.n_heads, shape.head_dim, chunk)
     _inputs(out)
     return out
 
@@ -203,7 +228,10 @@ def _inputs(out: Layout) -> None:
             out.inputs[name] = image.buffer(name, kind, rows, hop=1)
         out.outputs["logits"] = image.buffer("logits", F32, len(out.vocab))
     else:
-        out.inputs["seen"] = image.buffer("seen", U8, 1, hop=1)
+        if out.packs is None:
+            out.inputs["seen"] = image.buffer("seen", U8, 1, hop=1)
+        for side in (0, 1) if out.packs is not None else ():
+            out.inputs[f"seen{side}"] = image.constant_row(f"seen{side}", U8, 0, None, 11 - side)
         out.inputs["share"] = image.buffer("share", F32, out.chunk)
         for name in ("pooled", "first"):
             out.outputs[name] = image.buffer(name, F32, len(out.hidden))
@@ -230,7 +258,8 @@ def lay_embedding(out: Layout, model: Model) -> None:
         out.inputs["token_scale"] = out.image.buffer("token_scale", F32, out.chunk, side=1, hop=1)
     out.embed = out.image.tables("embed", out.weights, _laid(out, table, out.weights), room)
     for i in range(len(out.embed[0])):
-        out.inputs[f"token{i}"] = out.image.buffer(f"token{i}", F16, out.chunk, side=0, hop=1)
+        side = i % 2 if shape.family == "encoder" else 0
+        out.inputs[f"token{i}"] = out.image.buffer(f"token{i}", F16, out.chunk, side=side, hop=1)
     if shape.position == "learned":
         positions = model.tensor("position.weight")[: out.context]
         if shape.n_token_types:  # every token is of type 0: its row joins the position's
@@ -238,7 +267,16 @@ def lay_embedding(out: Layout, model: Model) -> None:
         positions = np.pad(
             positions, ((0, -len(positions) % out.chunk), (0, 0))
         )  # the last chunk may reach beyond
-        out.position = out.image.tables("position", F16, _laid(out, positions, F16), room)
+        rows = _laid(out, positions, F16)
+        if (
+            shape.family == "encoder"
+        ):  # read in order, without look-up, and together with the tokens' scales
+            out.position = [
+                [out.image.buffer(f"position{c}", F16, len(content), side=0, content=content)]
+                for c, content in enumerate(rows)
+            ]
+            return
+        out.position = out.image.tables("position", F16, rows, room)
 
 
 def _laid(out: Layout, table: np.ndarray, type_: Type) -> list[np.ndarray]:
@@ -295,6 +333,85 @@ def _norms(out: Layout, model: Model) -> None:
             )
 
 
+def _encoder(out: Layout, model: Model) -> None:
+    """Matrices, constant rows and attention of an encoder (see `encode`).
+
+    Rows that are read for tiles of one side lie in other slices than those for tiles of the other.
+    """
+    image, shape, i8 = out.image, out.shape, out.weights is I8
+    everything = model_matrices(
+        shape, out.hidden, out.heads, out.ffn, out.vocab, i8=i8, folded=True
+    )
+    out.matrices = {matrix.key: matrix for matrix in everything}
+    if i8:
+        out.bounds = activation_bounds(model, out.matrices)
+    step = HIGH / out.bounds["0.q"] if i8 else 1.0
+    for n in range(shape.n_layers):
+        before = f"layers.{n - 1}.ffn.norm" if n else "embed.norm"
+        for part, norm in (
+            ("k", ""),
+            ("q", ""),
+            ("v", ""),
+            ("o", before),
+            ("up", ""),
+            ("down", f"layers.{n}.attn.norm"),
+        ):
+            matrix = out.matrices[f"{n}.{part}"]
+            bank = None if image.compact else int(part in ("up", "down"))
+            image.add_matrix(matrix, out.weights, twin=i8, bank=bank, across=part == "down")
+            _encoder_rows(out, model, matrix, norm, step)
+    names = [
+        "embed.norm",
+        *(f"layers.{n}.{p}.norm" for n in range(shape.n_layers) for p in ("attn", "ffn")),
+    ]
+    for name in names:
+        gain = lanes_of(out.hidden, model.tensor(f"{name}.weight"))
+        out.bias[f"{name}.weight"] = _rows(out, f"{name}.weight", gain, 0, F16, place=4)
+    shift = lanes_of(out.hidden, model.tensor(f"{names[-1]}.bias"))
+    out.bias[f"{names[-1]}.bias"] = _rows(out, f"{names[-1]}.bias", shift, 1)
+
+
+def _encoder_rows(out: Layout, model: Model, matrix: Matrix, norm: str, step: float) -> None:
+    """A matrix's constant rows, by output chunk: its weight scales, and its bias; with `norm`, for a sum with the
+    normed rows times `step`, the scales times that, and `.base`: bias and the norm's shift.
+    """
+    key = matrix.key
+    sides = [out.image.tiles[key, c, 0].side for c in range(len(matrix.out))]
+    factor = np.full(len(matrix.folded(model)), step if norm else 1.0, np.float32)
+    layer, _, part = key.partition(".")
+    if out.weights is I8:
+        scale = matrix.scales(matrix.folded(model)) * np.float32(out.bounds[key] / matrix.levels)
+        if part == "k":  # queries take over what differs from key to key
+            out.factors[key] = _KEY_STEP
+            return
+        if part == "q":
+            keys = out.matrices[f"{layer}.k"]
+            worth = out.bounds[keys.key] / (keys.levels * _KEY_STEP)
+            factor *= keys.scales(keys.folded(model)) * np.float32(worth)
+        out.scale[key] = _by_side(
+            out, f"{key}.scale", lanes_of(matrix.out, scale * factor), sides, 0
+        )
+    if part == "k":  # its bias adds the same to all scores of a query
+        return
+    bias = matrix.folded_bias(model) if matrix.bias else None
+    if norm:
+        shift = model.tensor(f"{norm}.bias")
+        shift = (shift if bias is None else shift + bias) * factor
+        out.bias[f"{key}.base"] = _rows(out, f"{key}.base", lanes_of(matrix.out, shift), 1)
+    elif bias is not None:
+        others = [1 - side for side in sides]
+        out.bias[key] = _by_side(out, f"{key}.bias", lanes_of(matrix.out, bias * factor), others, 1)
+
+
+def _by_side(
+    out: Layout, name: str, rows: np.ndarray, sides: list[int], place: int
+) -> list[Buffer]:
+    return [
+        out.image.constant_row(f"{name}{c}", F32, side, rows[c : c + 1], place)
+        for c, side in enumerate(sides)
+    ]
+
+
 def _head_norms(out: Layout, model: Model) -> None:
     """Gains of per-head norms on lanes, and those of the rotary partners; the queries' include the attention scale."""
     shape, heads = out.shape, out.heads
@@ -311,7 +428,10 @@ def _head_norms(out: Layout, model: Model) -> None:
             )
 
 
-def _rows(out: Layout, name: str, rows: np.ndarray, side: int, type_: Type = F32) -> list[Buffer]:
+def _rows(
+    out: Layout, name: str, rows: np.ndarray, side: int, type_: Type = F32, place: int = 0
+) -> list[Buffer]:
     return [
-        out.image.constant_row(f"{name}{c}", type_, side, rows[c : c + 1]) for c in range(len(rows))
+        out.image.constant_row(f"{name}{c}", type_, side, rows[c : c + 1], place)
+        for c in range(len(rows))
     ]

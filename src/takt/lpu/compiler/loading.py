@@ -34,11 +34,14 @@ class Plane:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Bytes of a tile: the planes that take them, their sixteen slices, and the first of the streams they take."""
+    """Bytes of a tile: the planes that take them, their sixteen slices, the first of the streams they take, and how far
+    from the tile's base they lie.
+    """
 
     planes: tuple[int, ...]
     slices: tuple[int, ...]
     first: int
+    words: int = 0
 
 
 class Engines:
@@ -56,6 +59,16 @@ class Engines:
     def active(self, tile: Tile) -> int:
         """The cycle from which on the tile in the array takes activations."""
         return max(plane.active for plane in self._of(tile))
+
+    def expected(self, tile: Tile) -> int:
+        """About the cycle from which on a tile that may not be there yet can take further activations."""
+        planes = self._of(tile)
+        if all(plane.tile is tile for plane in planes):
+            return max(max(plane.active, plane.last_feed + 1) for plane in planes)
+        ready = max((b.done for b in tile.sources), default=-1)
+        loaded = max(ready, *(plane.installed for plane in planes)) + tile.n_groups
+        travel = self._board.g.x_mxm + self._board.g.read
+        return max(loaded + travel, *(plane.last_feed for plane in planes)) + 2
 
     def fed(self, tile: Tile, last: int) -> None:
         """Note that a tile in the array is in use up to the dispatch of abc at cycle `last`."""
@@ -107,9 +120,12 @@ class Engines:
             home = max(tile.plane, 0) * n
             return [[[_Part(planes, tile.slices, first)]] for first in (home, n - home)]
         low, high = tile.slices[:n], tile.slices[n:]
-        wide = [[_Part(planes[:1], low, 0), _Part(planes[1:], high, n)]]
-        in_turn = [[_Part(planes[:1], low, 0)], [_Part(planes[1:], high, 0)]]
-        return [in_turn] if tile.maps is not None else [wide, in_turn]
+        stages = [[_Part(planes[:1], low, 0)], [_Part(planes[1:], high, 0, tile.high)]]
+        if tile.maps is not None:
+            return [stages]
+        if tile.high:  # in the slices of the low bytes: one after the other
+            return [stages, [[_Part(p.planes, p.slices, n, p.words)] for (p,) in stages]]
+        return [[[_Part(planes[:1], low, 0), _Part(planes[1:], high, n)]], stages]
 
     def _plan(
         self, tile: Tile, way: list[list[_Part]], start: int, groups: int
@@ -187,7 +203,8 @@ class Engines:
             at = cycles[group]
             maps = None if uniform else tile.maps
             for part in parts:
-                base = word if uniform else word + group
+                base = word if word == self._zero_word else word + part.words
+                base = base if uniform else base + group
                 block = self._run(tile.side, part, at, run, first_group + group, base, uniform)
                 if maps is not None:
                     self._look_up(tile, maps, part, at, run, block)

@@ -1,7 +1,8 @@
 """The lower pass: one step of a model as rigid tasks over buffers and tiles.
 
 `Decode` takes one new position against the whole cache; `Chunk` takes a run of prompt positions and fills the cache
-(its last token is left to a decode step, which makes the logits); `Encode` takes a whole sequence.
+(its last token is left to a decode step, which makes the logits); `Encode` takes a whole sequence
+of rows that other chips have a part in (`encode` lowers one that a chip has for itself).
 """
 
 from __future__ import annotations

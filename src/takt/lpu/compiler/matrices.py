@@ -6,6 +6,7 @@ norm off the critical path. LayerNorm: W·γ(x−μ)·r + Wβ = r·(W γ − mea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,12 @@ F32 = NDArray[np.float32]
 
 LEVELS = {2: 32512, 3: 127 * 65536}
 """Largest fixed-point magnitude of activations held in 2 or 3 signed bytes (highest byte at most 127)."""
+
+HIGH = 127.0
+"""Largest high byte of a fixed-point number of two bytes."""
+
+CUBIC = (math.sqrt(2 / math.pi) * 0.044715) ** (1 / 3)
+"""What an encoder's hidden rows are multiplied by, in the matrix, so that the cubic term of gelu has no factor."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,11 +108,19 @@ class Matrix:
 
 
 def model_matrices(
-    shape: ModelShape, hidden: Lanes, heads: HeadLanes, ffn: Lanes, vocab: Lanes, *, i8: bool
+    shape: ModelShape,
+    hidden: Lanes,
+    heads: HeadLanes,
+    ffn: Lanes,
+    vocab: Lanes,
+    *,
+    i8: bool,
+    folded: bool = False,
 ) -> list[Matrix]:
     """Every matrix of a model in the order it is used.
 
-    With `i8` weights a post-norm model's matrices take the normalised rows before gain and shift, which are folded.
+    With `i8` weights a post-norm model's matrices take the normalised rows before gain and shift, which are folded; with
+    `folded` all of them do, and what gelu multiplies x by is in them as well (`CUBIC`).
     """
     pre = shape.norm_place == "pre"
     layer_norm = shape.norm == "layer"
@@ -119,21 +134,21 @@ def model_matrices(
     for n in range(shape.n_layers):
         at, ff = f"layers.{n}.attn", f"layers.{n}.ffn"
         before = f"layers.{n - 1}.ffn.norm" if n else "embed.norm"
-        norm = at + ".norm" if pre else before if i8 else ""
+        norm = at + ".norm" if pre else before if i8 or folded else ""
         scale = shape.attention_scale if not shape.qk_norm else 1.0
         pairs = shape.position == "rope"
         put(f"{n}.k", at + ".k", heads.k, hidden, norm, pairs=pairs)
         put(f"{n}.q", at + ".q", heads.q, hidden, norm, factor=scale, pairs=pairs)
-        values = Matrix(f"{n}.v", at + ".v", heads.v, hidden, at + ".norm" if pre else "")
+        values = Matrix(f"{n}.v", at + ".v", heads.v, hidden, norm if pre or folded else "")
         out.append(values)
         put(f"{n}.o", at + ".o", hidden, heads.o, into_values=values)
-        norm = ff + ".norm" if pre else at + ".norm" if i8 else ""
+        norm = ff + ".norm" if pre else at + ".norm" if i8 or folded else ""
         if shape.gated:
             put(f"{n}.gate", ff + ".gate", ffn, hidden, norm)
-        put(f"{n}.up", ff + ".up", ffn, hidden, norm)
-        halved = (
-            0.5 if shape.activation in ("gelu", "gelu_tanh") else 1.0
-        )  # the activation leaves out its ½
+        gelu = shape.activation in ("gelu", "gelu_tanh")
+        unit = CUBIC if gelu and folded else 1.0
+        put(f"{n}.up", ff + ".up", ffn, hidden, norm, factor=unit)
+        halved = (0.5 if gelu else 1.0) / unit  # the activation leaves out its ½
         put(
             f"{n}.down",
             ff + ".down",

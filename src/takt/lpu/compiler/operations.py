@@ -123,11 +123,15 @@ class Operations:
             if buffer.side not in (-1, side):
                 continue
             avoid = self._words.peers_slices(buffer)
-            chosen = self._words.free_slices(side, done, queued, width, buffer.rows, avoid=avoid)
+            chosen = self._words.free_slices(
+                side, done, queued, width, buffer.rows, avoid=avoid, zone=buffer.zone
+            )
             if (
                 chosen is None and not buffer.apart
             ):  # whoever reads it beside its peer has it copied
-                chosen = self._words.free_slices(side, done, queued, width, buffer.rows)
+                chosen = self._words.free_slices(
+                    side, done, queued, width, buffer.rows, zone=buffer.zone
+                )
             if chosen is None:
                 continue
             streams = self._leave(attempt, buffer.type, side, done)
@@ -213,6 +217,7 @@ class Operations:
             buffer.bases = tuple(
                 self._words.allocate(s, buffer.rows, done + abs(g.slice_x[s])) for s in chosen
             )
+            self._words.expect(buffer, buffer.rows * buffer.n_readers)
         last = done
         for issue in issues(g, Access(buffer, row, False, 0, done, n, ii), write=True):
             buffer.done = max(buffer.done, issue.time + (issue.rows - 1) * issue.gap)

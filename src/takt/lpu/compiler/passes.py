@@ -92,7 +92,14 @@ class Schedule:
     def run(self, work: Work) -> Work:
         """Give every task a time; sets the program, its reports and the words it uses."""
         image, g = work.layout.image, work.geometry
-        scheduler = Scheduler(g, image.work, list(image.next_word), image.top, idle=work.idle)
+        scheduler = Scheduler(
+            g,
+            image.work,
+            list(image.next_word),
+            image.top,
+            banks=image.banks,
+            idle=work.idle,
+        )
         assert work.plan is not None
         done = scheduler.run(work.plan)
         program = Program(

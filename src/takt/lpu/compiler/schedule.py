@@ -24,7 +24,7 @@ from takt.errors import CompileError
 from takt.lpu.compiler.append import place_append
 from takt.lpu.compiler.attempt import Attempt
 from takt.lpu.compiler.board import Board
-from takt.lpu.compiler.chain import Chain, solve
+from takt.lpu.compiler.chain import Chain, abc_offset, solve
 from takt.lpu.compiler.earliest import earliest, earliest_ideal
 from takt.lpu.compiler.feeds import Feeds
 from takt.lpu.compiler.geometry import Geometry
@@ -32,8 +32,9 @@ from takt.lpu.compiler.inputs import inputs_of, read_together, redirect, shared_
 from takt.lpu.compiler.ir import Buffer, FromBuffer, Plan, Task
 from takt.lpu.compiler.loading import Engines
 from takt.lpu.compiler.operations import Operations
+from takt.lpu.compiler.ready import NEVER, Ready
 from takt.lpu.compiler.timeline import TRIES
-from takt.lpu.compiler.words import Words
+from takt.lpu.compiler.words import AHEAD, Words
 
 # Copies tried before each output when a task's accesses to one slice collide with each other.
 _MAX_DELAY = 4
@@ -72,6 +73,7 @@ class Scheduler:
         "_ideal_end",
         "_operations",
         "_placed",
+        "_starts",
         "_words",
         "g",
     )
@@ -84,21 +86,25 @@ class Scheduler:
         limit: list[int],
         zero_word: int = 0,
         *,
+        banks: dict[int, list[tuple[int, ...]]] | None = None,
         idle: Iterable[tuple[int, int]] = (),
     ) -> None:
         """`work[side]` are the slices for temporaries; `next_word[slice]`/`limit[slice]` their free words;
-        `zero_word` a word of zeros in every weight slice; `idle` (queue, cycle) stays free.
+        `zero_word` a word of zeros in every weight slice; `banks[side]` the banks for temporaries of a zone; `idle`
+        (queue, cycle) stays free.
         """
         self.g = g
         self._board = Board(g)
         for queue, cycle in idle:
             self._board.queue[queue].take(cycle, 1)
-        self._words = Words(self._board, work, next_word, limit)
+        self._words = Words(self._board, work, next_word, limit, banks)
         self._engines = Engines(self._board, zero_word)
         self._feeds = Feeds(self._board, self._engines)
         self._operations = Operations(self._board, self._words)
         self._placed: list[Placed] = []
         self._ideal_end = 0
+        # By id of task: its timing, the offset of its first `abc`, and when its inputs let that start.
+        self._starts: dict[int, tuple[Chain, int, int]] = {}
 
     def run(self, plan: Plan) -> Schedule:
         """Place every task. Raises CompileError if one fits nowhere, CapacityError if SRAM is full."""
@@ -112,14 +118,55 @@ class Scheduler:
                 buffer.n_readers += 1
             for group in read_together(task):
                 self._words.meet(group)
-        for task in plan.tasks:
-            self._place(task)
+        if plan.reorder:
+            self._expect_constants(plan)
+            ready = Ready(plan.tasks)
+            while (following := ready.take(self._start, self._fits)) is not None:
+                self._place(following)
+                self._starts.pop(id(following), None)
+        else:
+            for task in plan.tasks:
+                self._place(task)
         return Schedule(
             self._board.instructions(),
             self._placed,
             self._ideal_end,
             list(self._words.next_word),
         )
+
+    def _expect_constants(self, plan: Plan) -> None:
+        """Tell how often fixed buffers are read on average: theirs are slices that others had better leave alone."""
+        length = sum(task.rows for task in plan.tasks if task.feeds)
+        for task in plan.tasks:
+            for buffer in inputs_of(task):
+                if buffer.fixed:
+                    self._words.expect(buffer, 4 * AHEAD * task.rows / length)
+
+    def _start(self, task: Task) -> int:
+        """About the cycle of the first `abc` of a task whose inputs have been placed."""
+        if not all(self._feeds.has_entries(feed) for feed in task.feeds):
+            return NEVER
+        if id(task) not in self._starts:
+            chain = solve(task, self.g)
+            first = min(abc_offset(chain, i, self.g) for i in range(len(task.feeds)))
+            self._starts[id(task)] = chain, first, earliest(task, chain, self.g) + first
+        _, _, ready = self._starts[id(task)]
+        return max(ready, *(self._engines.expected(f.tile) for f in task.feeds))
+
+    def _fits(self, task: Task, latest: int) -> int:
+        """The cycle of the first `abc` if the task were placed now, unless that is after `latest`."""
+        start = self._start(task)
+        if start == NEVER:
+            return NEVER
+        chain, first, _ = self._starts[id(task)]
+        while start <= latest:
+            attempt = Attempt(task, chain, start - first)
+            fits = self._reserve(attempt)
+            attempt.undo.rollback()
+            if fits or attempt.undo.rigid:  # if it never fits so, `_place` finds another way
+                break
+            start += attempt.undo.skip()
+        return start
 
     def _place(self, task: Task, copies: int = 0) -> None:
         if task.sxm is not None:
@@ -142,10 +189,13 @@ class Scheduler:
 
     def _search(self, task: Task, chain: Chain) -> Attempt | None:
         """The first cycle at which all that the task needs is free, with everything claimed."""
-        time = earliest(task, chain, self.g, self._engines)
+        time = earliest(task, chain, self.g)
+        for index, feed in enumerate(task.feeds):
+            time = max(time, self._engines.active(feed.tile) - abc_offset(chain, index, self.g))
         for _ in range(TRIES):
             attempt = Attempt(task, chain, time)
             if self._reserve(attempt):
+                attempt.undo.keep()
                 return attempt
             attempt.undo.rollback()
             time += attempt.undo.skip()

@@ -29,16 +29,40 @@ def span(rows: int, interval: int) -> int:
 
 
 class Timeline:
-    """One resource's taken cycles."""
+    """One resource's taken cycles, and those a placement being tried wants: `wanted`, its bit 0 at cycle `since`."""
 
-    __slots__ = ("bits",)
+    __slots__ = ("bits", "since", "wanted")
 
     def __init__(self) -> None:
         self.bits = 0
+        self.wanted = 0
+        self.since = 0
+
+    def clash(self, time: int, mask: int) -> int:
+        """The cycles of `mask`, its bit 0 at cycle `time`, that are taken or wanted."""
+        taken = (self.bits >> time) & mask
+        if self.wanted:
+            ahead = time - self.since
+            taken |= (self.wanted >> ahead if ahead >= 0 else self.wanted << -ahead) & mask
+        return taken
 
     def free(self, time: int, mask: int) -> bool:
-        """Whether no cycle of `mask`, its bit 0 at cycle `time`, is taken."""
-        return not (self.bits >> time) & mask
+        """Whether no cycle of `mask`, its bit 0 at cycle `time`, is taken or wanted."""
+        return not self.clash(time, mask)
+
+    def want(self, time: int, mask: int) -> None:
+        """Add cycles to those that are wanted; `drop` gives them all back."""
+        ahead = time - self.since
+        if not self.wanted:
+            self.wanted, self.since = mask, time
+        elif ahead >= 0:
+            self.wanted |= mask << ahead
+        else:
+            self.wanted, self.since = self.wanted << -ahead | mask, time
+
+    def drop(self) -> None:
+        """Want nothing any more."""
+        self.wanted = 0
 
     def take(self, time: int, mask: int) -> None:
         """Mark the cycles of `mask`, its bit 0 at cycle `time`, as taken."""
@@ -57,27 +81,39 @@ class Timeline:
 class Undo:
     """Claims of a placement being tried, to be given back if it does not fit after all.
 
-    `rigid`: the claim that failed met another of the same placement, so no other cycle would help.
+    Timelines grow long, so a claim that is more often given back than kept had better not touch them: with `lazy`
+    they are only wanted, and taken by `keep`. `rigid`: the claim that failed met another of the same placement, so no
+    other cycle would help.
     """
 
-    __slots__ = ("_clash", "_taken", "rigid")
+    __slots__ = ("_clash", "_lazy", "_taken", "rigid")
 
-    def __init__(self) -> None:
+    def __init__(self, *, lazy: bool = False) -> None:
+        self._lazy = lazy
         self._taken: list[tuple[Timeline, int, int]] = []
         self._clash: tuple[Timeline, int, int] | None = None
         self.rigid = False
 
     def take(self, line: Timeline, time: int, mask: int) -> bool:
         """Claim cycles of a resource; False, and nothing claimed, if one of them is taken."""
-        if (line.bits >> time) & mask:
+        if line.clash(time, mask):
             self.rigid = any(
                 own is line and ((m << at) >> time) & mask for own, at, m in self._taken
             )
             self._clash = (line, time, mask)
             return False
-        line.bits |= mask << time
+        if self._lazy:
+            line.want(time, mask)
+        else:
+            line.take(time, mask)
         self._taken.append((line, time, mask))
         return True
+
+    def keep(self) -> None:
+        """Take for good what a lazy placement wants."""
+        for line, time, mask in self._taken:
+            line.take(time, mask)
+            line.drop()
 
     def skip(self) -> int:
         """Cycles until the claim that failed may fit, at least 1; to be asked after `rollback`."""
@@ -93,7 +129,10 @@ class Undo:
     def rollback(self) -> None:
         """Give back every claim."""
         for line, time, mask in self._taken:
-            line.bits &= ~(mask << time)
+            if self._lazy:
+                line.drop()
+            else:
+                line.bits ^= mask << time
         self._taken.clear()
 
 

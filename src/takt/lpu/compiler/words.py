@@ -10,11 +10,24 @@ from takt.errors import CapacityError
 from takt.lpu.compiler.board import Board
 from takt.lpu.compiler.ir import EAST, WEST, Buffer
 
+AHEAD = 512
+"""Cycles over which slices are compared by how busy they are."""
+
 
 class Words:
     """Owner of the words above the image: `next_word[slice]` up to `limit[slice]`, in the slices `work[side]`."""
 
-    __slots__ = ("_board", "_free", "_limit", "_peers", "_turn", "_work", "next_word")
+    __slots__ = (
+        "_banks",
+        "_board",
+        "_due",
+        "_free",
+        "_limit",
+        "_peers",
+        "_turn",
+        "_work",
+        "next_word",
+    )
 
     def __init__(
         self,
@@ -22,14 +35,17 @@ class Words:
         work: dict[int, tuple[int, ...]],
         next_word: list[int],
         limit: list[int],
+        banks: dict[int, list[tuple[int, ...]]] | None = None,
     ) -> None:
         self.next_word = next_word
+        self._banks = banks or {}
         self._board = board
         self._work = work
         self._limit = limit
         self._free: dict[int, list[tuple[int, int, int]]] = {}  # slice → (base, words, last read)
         self._peers: dict[int, list[Buffer]] = {}
         self._turn = 0
+        self._due: dict[int, float] = {}  # slice → cycles of reads that are known but not placed
 
     # ------------------------------------------------------------------------------------------------------- slices
     def meet(self, group: list[Buffer]) -> None:
@@ -62,15 +78,14 @@ class Words:
         *,
         inward: bool = False,
         avoid: frozenset[int] = frozenset(),
+        zone: int = -1,
     ) -> tuple[int, ...] | None:
         """`width` work slices of a side with room for `rows` words, free to write a value that is at x = 0 at cycle
-        `done` (or would be).
+        `done` (or would be). With a `zone` the idlest of them and of that bank's slices, the other banks' if need be.
         """
         g, queue = self._board.g, self._board.queue
-        work = self._work[side]
         chosen: list[int] = []
-        for i in range(len(work)):
-            s = work[(self._turn * 3 + i) % len(work)]
+        for s in self._candidates(side, zone, done):
             x = abs(g.slice_x[s])
             time = done + (-x if inward else x)
             if s not in avoid and queue[s].free(time, span) and self.has_room(s, rows, time):
@@ -78,6 +93,29 @@ class Words:
                 if len(chosen) == width:
                     return tuple(chosen)
         return None
+
+    def _candidates(self, side: int, zone: int, time: int) -> list[int]:
+        """Slices in the order in which they are tried."""
+        work = self._work[side]
+        start = self._turn * 3 % len(work)
+        turned = [*work[start:], *work[:start]]
+        if zone < 0:
+            return turned
+        banks = self._banks[side]
+        first = turned + [s for bank in banks[zone : zone + 1] for s in bank]
+        last = [s for i, bank in enumerate(banks) if i != zone for s in bank]
+        queue, window = self._board.queue, (1 << AHEAD) - 1
+
+        def load(s: int) -> float:
+            return ((queue[s].bits >> time) & window).bit_count() + self._due.get(s, 0.0)
+
+        return sorted(first, key=load) + sorted(last, key=load)
+
+    def expect(self, buffer: Buffer, cycles: float) -> None:
+        """Note that so many cycles of reads of a placed buffer are still to come in the next `AHEAD` cycles."""
+        for slices in buffer.slices:
+            for s in slices:
+                self._due[s] = self._due.get(s, 0.0) + cycles / len(slices)
 
     # -------------------------------------------------------------------------------------------------------- words
     def allocate(self, slice_: int, rows: int, time: int) -> int:
@@ -112,6 +150,8 @@ class Words:
     def release(self, buffer: Buffer) -> None:
         """One reader of a buffer is placed; after the last a temporary's words are free."""
         buffer.n_readers -= 1
+        if not buffer.fixed:
+            self.expect(buffer, -buffer.rows)
         if buffer.n_readers == 0 and not buffer.fixed:
             for (s,), base in zip(buffer.slices, buffer.bases, strict=True):
                 self._free.setdefault(s, []).append((base, buffer.rows, buffer.last_read))

@@ -10,7 +10,6 @@ from takt.lpu.system.compile import SystemCompiled, compile_system, require_supp
 from takt.lpu.system.fit import fewest_chips, most_users
 from takt.lpu.system.session import SystemSession
 from takt.lpu.system.speculative import (
-    MOST_DRAFT_TOKENS,
     Pace,
     Speculation,
     best_speculation,
@@ -20,7 +19,6 @@ from takt.lpu.system.speculative import (
 from takt.lpu.system.summary import SystemSummary, host_seconds, summarise_system
 
 __all__ = [
-    "MOST_DRAFT_TOKENS",
     "Pace",
     "Speculation",
     "SystemCompiled",

@@ -77,9 +77,7 @@ class EncoderStep(Encode):
                 step = layout.bounds["0.q"] / layout.matrices["0.q"].levels
                 high = task.op("mul", task.op("itof", FromBuffer(state[0])), 256 * step)
                 low = task.op("mul", task.op("itof", FromBuffer(state[1])), step)
-                node = task.op(
-                    "mul", task.op("add", high, low), FromBuffer(gain, fixed_row=True)
-                )
+                node = task.op("mul", task.op("add", high, low), FromBuffer(gain, fixed_row=True))
                 node = task.op("add", node, FromBuffer(shift, fixed_row=True))
             x = self.temp(f"x{c}", F32)
             task.out(node, x)

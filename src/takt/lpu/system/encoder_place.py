@@ -35,6 +35,7 @@ Size = tuple[int, int]
 TEXT_WORDS = 1024
 """Words of each work slice kept for the text of one program at a time, 20 instructions a word."""
 
+
 @dataclass(slots=True)
 class EncoderLayout(Layout):
     """One layer of an encoder in slot 0, and what is there once: inputs, tables, `state`, caches.
@@ -93,7 +94,9 @@ def _one_layer(shape: ModelShape) -> ModelShape:
     return replace(shape, n_layers=1, windows=shape.windows[:1])
 
 
-def place_layer(model: Model, plan: ChipPlan, *, slot: int = 0, size: Size = (0, 0)) -> EncoderLayout:
+def place_layer(
+    model: Model, plan: ChipPlan, *, slot: int = 0, size: Size = (0, 0)
+) -> EncoderLayout:
     """One layer (`layer_model`) in a slot of a chip, with all that the chip's programs share.
 
     Whatever the slot and the chip, everything else lies in the same place. `size` is that of a slot, for slots but the
@@ -179,7 +182,8 @@ def _state(out: EncoderLayout) -> None:
     count, type_ = (2, I8) if out.weights is I8 else (1, F16)
     for c in range(len(out.hidden)):
         parts = [
-            out.image.buffer(f"state{c}.{i}", type_, out.chunk, side=c % 2, hop=2) for i in range(count)
+            out.image.buffer(f"state{c}.{i}", type_, out.chunk, side=c % 2, hop=2)
+            for i in range(count)
         ]
         out.state.append(tuple(parts))
 

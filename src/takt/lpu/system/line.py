@@ -44,6 +44,9 @@ class _Search:
             a, b = place.get(wire.source_chip, -1), place.get(wire.target_chip, -1)
             if a >= 0 and b >= 0 and a != b:
                 self._joined[a].add(b)
+        self._around: dict[int, set[int]] = {node: set() for node in self._node}
+        for a, others in enumerate(self._joined):
+            self._around[self._node[a]] |= {self._node[b] for b in others} - {self._node[a]}
         self._looked_at = 0
 
     def run(self) -> list[int] | None:
@@ -69,12 +72,16 @@ class _Search:
     def _ways(self, group: int, used: set[int]) -> list[int]:
         """Groups to go on to, the best last: of this node those with the fewest ways out, then the next nodes in order."""
 
+        here, left = self._node[group], {self._node[i] for i in used}
+
         def cost(other: int) -> tuple[bool, int, bool, int]:
-            same = self._node[other] == self._node[group]
-            out = sum(
-                self._node[b] != self._node[other] and b not in used for b in self._joined[other]
-            )
-            return not same, out if same else 0, self._node[other] != self._node[group] + 1, other
+            node = self._node[other]
+            if node == here:  # those that lead on come last
+                out = {self._node[b] for b in self._joined[other] if b not in used} - {here}
+                return False, len(out), False, other
+            # A node that few others lead to is taken while one does; of equals the next in number, which keeps
+            # neighbouring pairs wired alike.
+            return True, len(self._around[node] - left), node != here + 1, other
 
         free = (b for b in self._joined[group] if b not in used)
         return sorted(free, key=cost, reverse=True)

@@ -83,9 +83,7 @@ def carry(
     )
 
 
-def _ways(
-    network: Network, a: int, b: int, allowed: frozenset[int]
-) -> list[tuple[Wire, ...]]:
+def _ways(network: Network, a: int, b: int, allowed: frozenset[int]) -> list[tuple[Wire, ...]]:
     """All wires from a to b, and all ways of two wires through one allowed chip."""
     ways: list[tuple[Wire, ...]] = [(wire,) for wire in network.links(a, b)]
     for one in network.leaving(a):
@@ -96,9 +94,7 @@ def _ways(
     return ways
 
 
-def _place(
-    boards: dict[int, Board], parcel: Parcel, way: tuple[Wire, ...], g: Geometry
-) -> None:
+def _place(boards: dict[int, Board], parcel: Parcel, way: tuple[Wire, ...], g: Geometry) -> None:
     """Claim and emit a parcel's way at the first cycle at which it fits. Raises CompileError if there is none."""
     x = abs(g.slice_x[parcel.source[0]])
     slot = (1 << g.link_slot) - 1

@@ -19,7 +19,7 @@ from takt.errors import CapacityError, UsageError
 from takt.lpu.system.compile import SystemCompiled
 
 MOST_DRAFT_TOKENS = 32
-"""Draft tokens that a search for the best number goes up to."""
+"""Draft tokens of a round, at the most; a search for the best number goes up to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +73,14 @@ class Speculation:
 
 
 def expected_tokens(acceptance: float, draft_tokens: int) -> float:
-    """Tokens that a round yields on average. UsageError outside 0 ≤ acceptance ≤ 1 or below one draft token."""
+    """Tokens that a round yields on average.
+
+    UsageError outside 0 ≤ acceptance ≤ 1 and 1 ≤ draft_tokens ≤ `MOST_DRAFT_TOKENS`.
+    """
     if not 0 <= acceptance <= 1:
         raise UsageError(f"acceptance {acceptance:g}: expected a rate from 0 to 1")
-    if draft_tokens < 1:
-        raise UsageError(f"draft tokens {draft_tokens}: expected at least 1")
+    if not 1 <= draft_tokens <= MOST_DRAFT_TOKENS:
+        raise UsageError(f"draft tokens {draft_tokens}: expected 1 to {MOST_DRAFT_TOKENS}")
     # The sum, not the quotient: exact at acceptance 1, where the quotient is 0 / 0.
     return sum(acceptance**k for k in range(draft_tokens + 1))
 
