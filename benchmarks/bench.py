@@ -1,7 +1,7 @@
 """Speed of Takt on this machine, each figure beside a reference measured in the same run or published.
 
     python benchmarks/bench.py                    everything, some minutes
-    python benchmarks/bench.py --only decode      decode, compile, engines, encoders
+    python benchmarks/bench.py --only decode      decode, compile, engines, encoders, systems
     python benchmarks/bench.py --quick            tiny models: does it run at all
     python benchmarks/bench.py --json FILE        the same figures as JSON ("-": to stdout, in place of tables)
 
@@ -25,12 +25,14 @@ from measure import (
     Decode,
     Encoding,
     Engines,
+    Partition,
     Spread,
     as_json,
     compilation,
     decode,
     encoding,
     engines,
+    partition,
 )
 from rich.console import Console
 from rich.table import Table
@@ -39,8 +41,9 @@ from shapes import by_name
 from takt.chips import Chip, load_chip
 from takt.errors import TaktError
 
-SECTIONS = ("decode", "compile", "engines", "encoders")
+SECTIONS = ("decode", "compile", "engines", "encoders", "systems")
 BERT_BASE_CYCLES = 117_000  # published for the first chip of this kind: arXiv 2206.11062
+LLAMA_70B_TOKENS = 300.0  # a second and user, "more than": The Next Platform, 2023-11-27
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class Plan:
     compile: tuple[tuple[str, str, int], ...]  # shape, weights, context
     engines: tuple[tuple[str, int], ...]  # shape, fast steps a round
     encoders: tuple[tuple[str, int, str, int | None], ...]  # shape, tokens, weights, published
+    systems: tuple[tuple[str, str, int, float | None], ...]  # model, system, chips, published
     rounds: int
 
 
@@ -68,6 +72,13 @@ FULL = Plan(
         ("minilm-l6", 128, "int8", None),
         ("minilm-l6", 128, "fp16", None),
     ),
+    systems=(
+        ("llama-2-70b", "groqrack-v1", 576, LLAMA_70B_TOKENS),
+        ("llama-3.1-8b", "groqrack-v1", 72, None),
+        ("llama-3.3-70b", "groqrack-v1", 576, None),
+        ("gpt-oss-120b", "lpx-rack", 512, None),
+        ("deepseek-v3", "lpx-rack", 2304, None),
+    ),
     rounds=7,
 )
 QUICK = Plan(
@@ -75,6 +86,7 @@ QUICK = Plan(
     compile=(("tiny", "fp16", 64),),
     engines=(("tiny", 4),),
     encoders=(("tiny-bert", 16, "fp16", None),),
+    systems=(("stories260k", "groqnode-v1", 2, None),),
     rounds=2,
 )
 
@@ -140,6 +152,9 @@ def _cases(name: str, plan: Plan, chip: Chip, rounds: int, threads: int) -> Iter
                 shape,
                 lambda s=shape, n=steps: engines(by_name(s), chip, rounds=rounds, fast_steps=n),
             )
+    elif name == "systems":
+        for case in plan.systems:
+            yield f"{case[0]} on {case[2]} chips", lambda c=case: partition(*c)
     else:
         for shape, tokens, weights, published in plan.encoders:
             yield (
@@ -166,6 +181,7 @@ def _print(console: Console, machine: dict[str, object], results: dict[str, list
         "compile": _compile_table,
         "engines": _engine_table,
         "encoders": _encoder_table,
+        "systems": _system_table,
     }
     for name, rows in results.items():
         if rows:
@@ -255,6 +271,30 @@ def _encoder_table(rows: list[Encoding]) -> Table:
             f"{r.bound_cycles:,}",
             f"{r.published_cycles:,}" if r.published_cycles else "–",
             f"{r.over_published:.2f}" if r.over_published else "–",
+        )
+    return table
+
+
+def _system_table(rows: list[Partition]) -> Table:
+    table = _table(
+        "A model over many chips, in a process of its own (goal: at most 60 s and 8 GiB)",
+        "model", "system", "chips", "wall", "peak memory", "cycles", "bound", "ratio", "tokens/s a user", "published",
+    )  # fmt: skip
+    for r in rows:
+        published = r.published_tokens_per_s
+        table.add_row(
+            r.model,
+            r.system,
+            str(r.chips),
+            f"{r.wall_s:.1f} s",
+            f"{r.peak_mib / 1024:.2f} GiB",
+            f"{r.step_cycles:,}",
+            f"{r.bound_cycles:,}",
+            f"{r.step_cycles / r.bound_cycles:.2f}",
+            f"{r.tokens_per_s_user:,.0f}",
+            ""
+            if published is None
+            else f"{published:,.0f}, ×{r.tokens_per_s_user / published:.1f}",
         )
     return table
 

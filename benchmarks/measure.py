@@ -154,6 +154,40 @@ def compilation(name: str, weights: str, context: int) -> Compilation:
     return Compilation(**json.loads(done.stdout))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A model cut over a system and scheduled by `takt compile --system`, in a process of its own."""
+
+    model: str
+    system: str
+    chips: int
+    wall_s: float
+    peak_mib: float
+    step_cycles: int
+    bound_cycles: int
+    tokens_per_s_user: float
+    published_tokens_per_s: float | None
+
+
+def partition(model: str, system: str, chips: int, published: float | None) -> Partition:
+    """Run the verb, weights int8 and context at most 4,096."""
+    command = [sys.executable, "-m", "takt", "compile", model, "--system", system, "--json"]
+    options = ["--chips", str(chips), "--weights", "int8"]
+    done = subprocess.run([*command, *options], check=True, stdout=subprocess.PIPE, text=True)
+    made = json.loads(done.stdout)
+    return Partition(
+        model=model,
+        system=system,
+        chips=chips,
+        wall_s=made["compile_s"],
+        peak_mib=made["compile_peak_bytes"] / 2**20,
+        step_cycles=made["step_cycles"],
+        bound_cycles=made["bound_cycles"],
+        tokens_per_s_user=made["tokens_per_s_user"],
+        published_tokens_per_s=published,
+    )
+
+
 def compile_here(shape: ModelShape, chip: Chip, *, weights: str, context: int) -> Compilation:
     """Compile a model's first decode step; `peak_mib` is the largest this process ever was."""
     wall, cpu = time.perf_counter(), time.process_time()

@@ -15,6 +15,7 @@ from takt.lpu.machine import prove_system
 from takt.lpu.system.encoder import EncoderCompiled, compile_encoder
 from takt.lpu.system.encoder_session import EncoderSession
 from takt.lpu.system.encoder_stages import hold_layers, shared
+from takt.lpu.system.encoder_summary import summarise_encoder
 from takt.lpu.system.relay import Parcel, carry
 from takt.models import SHAPES, Model, ModelShape, load_model, random_model, reference_encoding
 
@@ -169,6 +170,17 @@ def test_bert_large_on_four_chips_keeps_to_the_published_time(node: System) -> N
     assert prove_system(compiled.program()).cycles == compiled.step_cycles
 
 
+def test_the_summary_adds_up(small_node: System) -> None:
+    compiled = small(small_node, 4, 2)
+    summary = summarise_encoder(compiled)
+    kinds = {kind.name: kind for kind in summary.visits}
+    assert kinds["layer"].count == compiled.shape.n_layers
+    assert sum(kind.cycles for kind in summary.visits) + summary.gap_cycles == summary.step_cycles
+    assert summary.step_s == compiled.step_s
+    assert summary.energy.link_j > 0
+    assert summary.bound_ratio >= 1
+
+
 def test_relays_carry_what_one_wire_would_take_long_for(node: System) -> None:
     network = node.network(4)
     text = [(s, 4096, 8192) for s in range(40, 44)]
@@ -182,12 +194,12 @@ def test_relays_carry_what_one_wire_would_take_long_for(node: System) -> None:
     assert direct.chips == (0, 1)
     assert helped.chips == (0, 1, 2, 3)
     assert direct.cycles >= direct.bound_cycles >= (len(parcels) - 1) * node.chip.c2c_vector_cycles
-    assert helped.cycles < direct.cycles / 2
+    assert helped.cycles < direct.cycles * 0.6
 
 
 # ------------------------------------------------------------------------------------------------------------- placing
 def test_layers_are_shared_as_far_as_they_fit() -> None:
-    held = hold_layers(24, ((0, 1), (2, 3)), [9, 10, 10, 10])
+    held = hold_layers(24, ((0, 1), (2, 3)), {0: 9, 1: 10, 2: 10, 3: 10})
     assert [h.layer for h in held] == list(range(24))
     assert sum(len(h.chips) == 2 for h in held) == 15
     used = [(chip, slot) for h in held for chip, slot in zip(h.chips, h.slots, strict=True)]
@@ -206,7 +218,7 @@ def test_a_chip_by_itself_shares_nothing() -> None:
 
 def test_too_many_layers_are_refused_with_what_would_fit() -> None:
     with pytest.raises(CapacityError) as caught:
-        hold_layers(24, ((0,), (1,)), [9, 10])
+        hold_layers(24, ((0,), (1,)), {0: 9, 1: 10})
     assert caught.value.needed == 3
 
 

@@ -226,7 +226,7 @@ class Encode(Tasks):
         lower = self.on_sides(task, task.op("subi", whole, back), f"{name}.low", I8, sides)
         return {side: (upper[side], lower[side]) for side in sides}
 
-    def levels(self, key: str) -> float:
+    def levels(self, key: str) -> Source | float:
         """What activations of a matrix are multiplied by before they are stored."""
         return 1.0 if self.layout.weights is F16 else HIGH / self.layout.bounds[key]
 
@@ -328,7 +328,9 @@ class Encode(Tasks):
             out.append(self.activated(FromBuffer(x), step, f"h{c}", tuple(sorted(sides))))
         return out
 
-    def activated(self, x: FromBuffer, step: float, name: str, sides: tuple[int, ...]) -> Sided:
+    def activated(
+        self, x: FromBuffer, step: Source | float, name: str, sides: tuple[int, ...]
+    ) -> Sided:
         """Activation of x, times `step`. Rounded in a task of its own: together they would need too many ALUs."""
         task = self.task("activation")
         if self.shape.activation == "relu":

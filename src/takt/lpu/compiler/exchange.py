@@ -86,7 +86,7 @@ def _reserve(board: Board, undo: Undo, work: Append, byte: int, time: int, link:
         return None
     if not undo.take(board.queue[source], read, 1) or not undo.take(board.queue[target], write, 1):
         return None
-    sender, receiver = _port(board, undo, side, time), _port(board, undo, home, receive)
+    sender, receiver = port(board, undo, side, time), port(board, undo, home, receive)
     if sender is None or receiver is None:
         return None
     out = board.take_streams(undo, outward(side), (side,), time - g.x_sxm, 1, 1)
@@ -101,7 +101,7 @@ def _reserve(board: Board, undo: Undo, work: Append, byte: int, time: int, link:
     return write
 
 
-def _port(board: Board, undo: Undo, side: int, time: int) -> int | None:
+def port(board: Board, undo: Undo, side: int, time: int) -> int | None:
     """Claim a C2C queue of a side for one cycle; its number."""
     letter = {EAST: "e", WEST: "w"}[side]
     numbers = [board.g.queue[f"sxm.c2c.{letter}{k}"] for k in range(board.g.n_c2c)]

@@ -120,7 +120,7 @@ def lay_out(model: Model, image: Image, weights: Type, context: int) -> Layout:
     packed = model.shape.family == "encoder"
     out = start_layout(model.shape, image, weights, context, packed=packed)
     if out.packs is not None:  # rows first: look-up tables take what is left
-        _encoder(out, model)
+        lay_layers(out, model)
         lay_embedding(out, model)
         return out
     lay_embedding(out, model)
@@ -171,6 +171,9 @@ def start_layout(
 
 def lay_layers(out: Layout, model: Model) -> None:
     """Matrices and norms of all layers."""
+    if out.packs is not None:
+        _encoder(out, model)
+        return
     _matrices(out, model)
     if out.shape.norm_place == "post":
         _norms(out, model)

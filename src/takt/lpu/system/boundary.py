@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from takt.chips import Chip, Network, Wire
 from takt.errors import CompileError
 from takt.lpu.compiler.board import Board, inward, outward
+from takt.lpu.compiler.exchange import port
 from takt.lpu.compiler.geometry import Geometry
-from takt.lpu.compiler.ir import EAST, Buffer
+from takt.lpu.compiler.ir import Buffer
 from takt.lpu.compiler.timeline import TRIES, Undo
 from takt.lpu.compiler.words import Words
 from takt.lpu.isa import Program, plan_supply
@@ -192,7 +193,7 @@ def _reserve(
     write = back + g.x_sxm - abs(g.slice_x[target])
     if not undo.take(other.queue[target], write, 1):
         return None
-    sender, receiver = _port(board, undo, side, time), _port(other, undo, home, receive)
+    sender, receiver = port(board, undo, side, time), port(other, undo, home, receive)
     if sender is None or receiver is None:
         return None
     out = board.take_streams(undo, outward(side), (side,), time - g.x_sxm, 1, 1)
@@ -205,13 +206,6 @@ def _reserve(
     other.emit(receive, receiver, "receive", a=into.ref(), b=wire.target_link)
     other.emit(write, target, "write", a=word, b=into.ref())
     return target, word, write + 1
-
-
-def _port(board: Board, undo: Undo, side: int, time: int) -> int | None:
-    letter = "e" if side == EAST else "w"
-    numbers = [board.g.queue[f"sxm.c2c.{letter}{k}"] for k in range(board.g.n_c2c)]
-    free = next((n for n in numbers if board.queue[n].free(time, 1)), numbers[0])
-    return free if undo.take(board.queue[free], time, 1) else None
 
 
 def _program(

@@ -29,12 +29,10 @@ OBJECTIVES = ("latency", "throughput")
 
 WEIGHTS = {"fp16": Type.F16, "int8": Type.I8}
 
-SMALL_MODEL = 1_000_000_000
-"""Parameters up to which every size of a group is compiled."""
+SIZES_TRIED = ((1_000_000_000, 64), (20_000_000_000, 2))
+"""Parameters up to which so many sizes of a group are compiled, the largest that fit; of larger models one."""
 LONG_CONTEXT = 16_384
 """Positions from which spreading a context over chips is tried even where it fits without."""
-MOST_GROUP_SIZES = 2
-"""Sizes compiled for larger models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,8 +230,8 @@ def compile_system(
     """Cut, place and schedule a model on the first `n_chips` chips of a system, for `users` caches of `context` positions.
 
     Of the sizes of a group (or only `group`) the one is kept that serves each user fastest, or (`objective`
-    "throughput") all users together: of all sizes for a `SMALL_MODEL`, else of the largest two that fit. Raises
-    CapacityError that says what would fit.
+    "throughput") all users together; `SIZES_TRIED` says how many of them are compiled. Raises CapacityError that says
+    what would fit.
     """
     if weights not in WEIGHTS:
         raise UsageError(f"weights {weights!r}: expected 'fp16' or 'int8'")
@@ -247,8 +245,9 @@ def compile_system(
     network = system.network(n_chips)
     made: list[SystemCompiled] = []
     errors: list[CapacityError | CompileError] = []
+    most = next((sizes for limit, sizes in SIZES_TRIED if shape.n_parameters <= limit), 1)
     for n in reversed(_group_sizes(shape, network, group)):
-        if len({m.cut.n for m in made}) == MOST_GROUP_SIZES and shape.n_parameters > SMALL_MODEL:
+        if len({m.cut.n for m in made}) == most:
             break
         for n_parts in _context_parts(shape, n, context, system.chip):
             cut = Cut(

@@ -283,8 +283,12 @@ def _parts(shape: ModelShape, chip: Chip, weights: Type, length: int) -> Encoder
     room = min(shape.n_layers, room_for(layout))
     plan = replace(plan, n_slots=max(room, 1))
     tables, beside = _beside_tables(model, plan)
-    skip(layout.image, (0, (plan.n_slots - 1) * layout.slot.work_words))
-    layout.image.top = list(tables.image.top)  # no program writes where tables may lie
+    slot = layout.slot
+    skip(layout.image, ((plan.n_slots - 1) * slot.words, (plan.n_slots - 1) * slot.work_words))
+    # No program writes where tables may lie.
+    layout.image.top = list(tables.image.top)
+    taken = zip(layout.image.next_word, tables.image.next_word, strict=True)
+    layout.image.next_word = [max(pair) for pair in taken]
     return EncoderParts(
         model=model,
         plan=plan,
@@ -346,7 +350,8 @@ class _Way:
             self._have = {x: set(every) if alone else {self._place[x]} for x in held.chips}
         yield from self._bring((c.pool_chip,), c.held[-1].group)
         made = c.parts.program("pooled", self._rows)
-        yield self._run("pool", c.held[-1].group, (c.pool_chip,), made)
+        moves = (moves_to(c.held[-1].slots[0], c.parts.layout),)
+        yield self._run("pool", c.held[-1].group, (c.pool_chip,), made, moves)
 
     def _run(
         self,

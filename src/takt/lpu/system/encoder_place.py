@@ -13,15 +13,15 @@ import numpy as np
 from takt.chips import Chip
 from takt.errors import CapacityError
 from takt.lpu.compiler.geometry import geometry
-from takt.lpu.compiler.image import Image, lanes_of, new_image
+from takt.lpu.compiler.image import Image, new_image
 from takt.lpu.compiler.ir import Buffer
 from takt.lpu.compiler.layout import (
     Layout,
-    lay_caches,
     lay_embedding,
     lay_layers,
     start_layout,
 )
+from takt.lpu.compiler.matrices import HIGH
 from takt.lpu.isa.table import Type
 from takt.lpu.machine.network import Move
 from takt.lpu.system.place import Region, level
@@ -38,24 +38,14 @@ TEXT_WORDS = 1024
 
 @dataclass(slots=True)
 class EncoderLayout(Layout):
-    """One layer of an encoder in slot 0, and what is there once: inputs, tables, `state`, caches.
+    """One layer of an encoder in a slot, and what is there once: inputs, tables, `state`, keys and values.
 
-    `state[c]` is chunk c of the rows between programs: two bytes of the normalised row before gain and shift (i8
-    weights), or the row as f16.
+    `state[c]` is chunk c of the rows between programs, normalised, before gain and shift: two bytes (i8 weights), or f16.
     """
 
     state: list[tuple[Buffer, ...]] = field(default_factory=list)
     factor: dict[str, Buffer] = field(default_factory=dict)
-    last: dict[str, list[Buffer]] = field(default_factory=dict)  # gain and shift of the last norm
     region: Region | None = None
-
-    def vector_side(self, layer: int, vector: int) -> int:
-        """Vectors of heads take turns between the hemispheres, so that both work."""
-        return vector % 2
-
-    def values_side(self, layer: int) -> int | None:
-        """Both in turn."""
-        return None
 
     @property
     def slot(self) -> Region:
@@ -102,12 +92,12 @@ def place_layer(
     Whatever the slot and the chip, everything else lies in the same place. `size` is that of a slot, for slots but the
     first. Raises CapacityError if a layer does not fit.
     """
-    image = new_image(geometry(plan.chip), TEXT_WORDS, even=True)
-    out = start_layout(model.shape, image, plan.weights, plan.length, kind=EncoderLayout)
+    image = new_image(geometry(plan.chip), TEXT_WORDS)
+    out = start_layout(
+        model.shape, image, plan.weights, plan.length, kind=EncoderLayout, packed=True
+    )
     assert isinstance(out, EncoderLayout)
     _state(out)
-    _last_norm(out)
-    lay_caches(out)
     level(image)
     skip(image, (slot * size[0], slot * size[1]))
     first, work_first = level(image)
@@ -163,16 +153,6 @@ def moves_to(slot: int, out: EncoderLayout) -> tuple[Move, ...]:
     )
 
 
-def last_norm_rows(out: EncoderLayout, model: Model) -> list[tuple[Buffer, np.ndarray]]:
-    """What the rows of the last norm hold, from the whole model."""
-    name = f"layers.{model.shape.n_layers - 1}.ffn.norm"
-    found = []
-    for part in ("weight", "bias"):
-        rows = lanes_of(out.hidden, model.tensor(f"{name}.{part}"))
-        found += [(b, rows[c : c + 1]) for c, b in enumerate(out.last[part])]
-    return found
-
-
 def _work(image: Image) -> list[int]:
     return [s for side in image.work.values() for s in side]
 
@@ -188,20 +168,11 @@ def _state(out: EncoderLayout) -> None:
         out.state.append(tuple(parts))
 
 
-def _last_norm(out: EncoderLayout) -> None:
-    for part in ("weight", "bias"):
-        blank = np.zeros((1, out.lanes), np.float32)
-        out.last[part] = [
-            out.image.constant_row(f"last.{part}{c}", F16, int(part == "bias"), blank)
-            for c in range(len(out.hidden))
-        ]
-
-
 def _factors(out: EncoderLayout) -> None:
     """Rows with what activations are multiplied by on their way to fixed point, where that differs by layer."""
     if out.weights is not I8:
         return
     for key in ("0.o", "0.down"):
-        value = out.matrices[key].levels / out.bounds[key]
+        value = HIGH / out.bounds[key]
         row = np.full((1, out.lanes), value, np.float32)
-        out.factor[key] = out.image.constant_row(f"{key}.factor", F32, 1, row)
+        out.factor[key] = out.image.constant_row(f"{key}.factor", F32, 1, row, 1)

@@ -21,7 +21,6 @@ from takt.lpu.machine.lockstep import SystemResult
 from takt.lpu.system.encoder import EncoderCompiled
 from takt.lpu.system.encoder_place import (
     EncoderLayout,
-    last_norm_rows,
     layer_model,
     place_embedding,
     place_layer,
@@ -91,8 +90,6 @@ class EncoderSession:
             for chip, number in zip(held.chips, held.slots, strict=True):
                 out = place_layer(one, parts.plan, slot=number, size=size)
                 out.image.write(self.memories[chip], one)
-        for buffer, row in last_norm_rows(parts.layout, model):
-            store(self.memories[compiled.pool_chip], buffer, row)
         return tables
 
     def _write(self, tokens: NDArray[np.int64]) -> None:
@@ -107,9 +104,11 @@ class EncoderSession:
                     continue
                 row = np.arange(layout.chunk)
                 position = (row // rows ^ place) * rows + row % rows
-                seen = np.zeros((1, layout.lanes), np.uint8)
-                seen[0, : layout.chunk] = position < n
-                store(self.memories[chip], layout.inputs["seen"], seen)
+                assert layout.packs is not None
+                at = layout.packs.position
+                seen = ((at >= 0) & (position[np.maximum(at, 0)] < n)).astype(np.uint8)[None]
+                for side in (0, 1):
+                    store(self.memories[chip], layout.inputs[f"seen{side}"], seen)
                 share = np.where(position < n, np.float32(1.0 / n), np.float32(0))
                 wide = np.repeat(share[:, None].astype(np.float32), layout.lanes, axis=1)
                 store(self.memories[chip], layout.inputs["share"], wide)

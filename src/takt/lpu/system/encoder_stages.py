@@ -6,7 +6,7 @@ of the rows each, which is faster and takes room on each. Knows room in layers, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from takt.errors import CapacityError
@@ -24,7 +24,9 @@ class Held:
     slots: tuple[int, ...]
 
 
-def hold_layers(n_layers: int, groups: Sequence[Group], room: Sequence[int]) -> tuple[Held, ...]:
+def hold_layers(
+    n_layers: int, groups: Sequence[Group], room: Mapping[int, int]
+) -> tuple[Held, ...]:
     """Every layer in order; `room[chip]` slots on each chip.
 
     Each group takes about as many layers as the others, as many of them shared as fit; those that a chip holds alone

@@ -71,7 +71,6 @@ class _Search:
 
     def _ways(self, group: int, used: set[int]) -> list[int]:
         """Groups to go on to, the best last: of this node those with the fewest ways out, then the next nodes in order."""
-
         here, left = self._node[group], {self._node[i] for i in used}
 
         def cost(other: int) -> tuple[bool, int, bool, int]:
