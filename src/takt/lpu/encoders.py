@@ -1,8 +1,8 @@
 """Encoders on many chips: the face of what `system` has for them.
 
-    compile_encoder      shape × system → EncoderCompiled, one exact schedule
-    summarise_encoder    its figures
-    EncoderSession       a model in use: tokens → vector
+compile_encoder      shape × system → EncoderCompiled, one exact schedule
+summarise_encoder    its figures
+EncoderSession       a model in use: tokens → vector
 """
 
 from takt.lpu.system.encoder import EncoderCompiled, compile_encoder
