@@ -9,6 +9,7 @@ import pytest
 LEAVES = ("units", "errors", "flags")
 ROOMS = ("chips", "models", "lpu", "perf", "serving", "plan", "claims", "report", "server", "cli")
 WINGS = (
+    "lpu.encoders",
     "lpu.kernels",
     "lpu.system",
     "lpu.vision",

@@ -15,6 +15,7 @@ from takt.chips import Chip, System, load_chip, load_system
 from takt.claims.sheet import Computation
 from takt.errors import CapacityError, UnsupportedError
 from takt.lpu import compile_model
+from takt.lpu.encoders import compile_encoder
 from takt.lpu.kernels import all_reduce_cycles, barrier_cycles, weight_load_cycles
 from takt.lpu.system import (
     Pace,
@@ -166,8 +167,14 @@ def _encode(what: Computation) -> Answer:
     """An encoder's pass over a sequence: on one chip, or over the chips of a system."""
     shape = shape_of(what.model or "")
     if what.system is not None:
-        made = _compiled(what, shape, _system_of(what), what.chips or 1, users=1)
-        return _seconds(made.step_cycles, made.cut.chip)
+        made = compile_encoder(
+            shape,
+            _system_of(what),
+            n_chips=what.chips or 1,
+            weights=what.weights,
+            length=what.context,
+        )
+        return _seconds(made.step_cycles, made.chip)
     chip = _chip_of(what)
     compiled = compile_model(random_model(shape), chip, weights=what.weights, context=what.context)
     return _seconds(compiled.encode().program.cycles, chip)

@@ -15,6 +15,7 @@ from takt.cli.progress import waiting
 from takt.cli.table import aligned
 from takt.cli.text import percent, sensitivity_text
 from takt.errors import CapacityError, UsageError
+from takt.lpu.encoders import EncoderSummary, compile_encoder, summarise_encoder
 from takt.lpu.system import (
     Pace,
     Speculation,
@@ -35,6 +36,7 @@ from takt.units import format_bytes, format_si
 __all__ = ["Request", "report_system"]
 
 USUAL_CONTEXT = 4096
+USUAL_LENGTH = 128  # of an encoder's sequence
 HOST_NOTE = "the host's round trip for each token: descriptors in, logits out, sampling"
 LIMITS_SHOWN = 2
 
@@ -71,6 +73,9 @@ def report_system(request: Request, *, as_json: bool) -> None:
     """Schedule and print. Raises UsageError, ModelError, UnsupportedError, CapacityError."""
     _check_draft(request)
     shape, system = shape_of(request.model), load_system(request.system)
+    if shape.family == "encoder":
+        report_encoder(request, shape, system, as_json=as_json)
+        return
     start = time.perf_counter()
     compiled = _compile(request, shape, system, request.chips)
     drafting = _draft(request, compiled) if request.draft is not None else None
@@ -85,6 +90,109 @@ def report_system(request: Request, *, as_json: bool) -> None:
     sys.stdout.write(_describe(summary, system, drafting))
     sys.stdout.flush()
     sys.stderr.write(f"compiled in {compile_s:.2f} s, at most {format_bytes(peak_bytes)}\n")
+
+
+# ----------------------------------------------------------------------------------------------------------- encoders
+def report_encoder(request: Request, shape: ModelShape, system: System, *, as_json: bool) -> None:
+    """The same for an encoder: one sequence of `--context` tokens."""
+    if request.draft is not None or request.users != 1:
+        raise UsageError(f"--users and --draft: {shape.name} is an encoder, it makes no tokens")
+    start = time.perf_counter()
+    chips = min(system.node.chips, system.max_chips) if request.chips is None else request.chips
+    length = min(USUAL_LENGTH, shape.max_context) if request.context is None else request.context
+    with waiting(f"scheduling {shape.name} on {system.id}"):
+        compiled = compile_encoder(
+            shape,
+            system,
+            n_chips=chips,
+            weights=request.weights,
+            length=length,
+            objective=request.objective,
+            group=request.group,
+        )
+    summary = summarise_encoder(compiled)
+    compile_s = time.perf_counter() - start
+    if as_json:
+        print_json(_encoder_document(summary, compile_s))
+        return
+    sys.stdout.write(_describe_encoder(summary, system))
+    sys.stdout.flush()
+    sys.stderr.write(f"compiled in {compile_s:.2f} s\n")
+
+
+def _encoder_document(summary: EncoderSummary, compile_s: float) -> dict[str, object]:
+    energy = summary.energy
+    return {
+        "model": summary.model,
+        "system": summary.system,
+        "weights": summary.weights,
+        "context": summary.length,
+        "objective": summary.objective,
+        "chips": summary.chips,
+        "chips_used": summary.chips_used,
+        "groups": summary.groups,
+        "group_chips": summary.group_chips,
+        "clock_hz": summary.clock_hz,
+        "sequences_per_s": summary.sequences_per_s,
+        "step_cycles": summary.step_cycles,
+        "step_us": summary.step_s * 1e6,
+        "bound_cycles": summary.bound_cycles,
+        "bound_ratio": summary.bound_ratio,
+        "interval_cycles": summary.interval_cycles,
+        "energy_j_per_sequence": energy.total_j,
+        "energy_parts_j": dict(energy.parts),
+        "energy_sensitivity_j": {row.cause: [row.low_j, row.high_j] for row in summary.sensitivity},
+        "energy_basis": energy.basis,
+        "sram_used_fraction": summary.sram_used_fraction,
+        "programs": program_rows(summary),
+        "gap_cycles": summary.gap_cycles,
+        "basis": summary.basis,
+        "compile_s": compile_s,
+    }
+
+
+def _describe_encoder(summary: EncoderSummary, system: System) -> str:
+    energy = summary.energy
+    sram_bytes = summary.chips * system.chip.sram_bytes
+    title = (
+        f"{summary.model}, {summary.weights} weights, on {summary.chips:,} chips of {summary.system} "
+        f"at {format_si(summary.clock_hz, 'Hz')}, {summary.length} tokens, for {summary.objective}\n\n"
+    )
+    rows = [
+        (
+            "one sequence",
+            format_si(summary.step_s, "s"),
+            f"{summary.step_cycles:,} cycles from its tokens to its vector",
+        ),
+        (
+            "in a row",
+            f"{summary.sequences_per_s:,.0f} a second",
+            f"one every {summary.interval_cycles:,} cycles",
+        ),
+        (
+            "bound",
+            f"{summary.bound_cycles:,} cycles",
+            f"every program at its own bound, without gaps; the schedule takes "
+            f"{summary.bound_ratio:.2f} times that",
+        ),
+        (
+            "cut",
+            f"{summary.chips_used:,} of {summary.chips:,} chips",
+            f"layers in a line; {summary.shared_layers} of them shared by chips",
+        ),
+        ("SRAM", percent(summary.sram_used_fraction, 1), f"of {format_bytes(sram_bytes)}"),
+        (
+            "energy",
+            f"{format_si(energy.total_j, 'J')} a sequence",
+            f"{energy.basis}; all {summary.chips:,} chips powered, sequences in a row",
+        ),
+        (
+            "",
+            "if assumptions err",
+            sensitivity_text((s.cause, s.low_j, s.high_j) for s in summary.sensitivity),
+        ),
+    ]
+    return title + aligned(rows) + "\n" + visit_table(summary)
 
 
 # ---------------------------------------------------------------------------------------------------------- compiling
@@ -254,7 +362,7 @@ def _document(
         "energy_sensitivity_j": {row.cause: [row.low_j, row.high_j] for row in summary.sensitivity},
         "energy_basis": energy.basis,
         "sram_used_fraction": summary.sram_used_fraction,
-        "programs": _programs(summary),
+        "programs": program_rows(summary),
         "gap_cycles": summary.gap_cycles,
         "basis": summary.basis,
         "assumptions": [_assumption(fact) for fact in summary.assumptions],
@@ -264,7 +372,7 @@ def _document(
     }
 
 
-def _programs(summary: SystemSummary) -> list[dict[str, object]]:
+def program_rows(summary: SystemSummary | EncoderSummary) -> list[dict[str, object]]:
     return [
         {
             "name": kind.name,
@@ -316,7 +424,7 @@ def _describe(summary: SystemSummary, system: System, drafting: _Drafting | None
     lines = aligned(_figures(summary, system))
     if drafting is not None:
         lines += "\n" + _drafted(drafting, summary)
-    return title + lines + "\n" + _visits(summary) + "\n" + _assumptions(summary)
+    return title + lines + "\n" + visit_table(summary) + "\n" + _assumptions(summary)
 
 
 def _figures(summary: SystemSummary, system: System) -> list[tuple[str, str, str]]:
@@ -414,7 +522,7 @@ def _drafted(drafting: _Drafting, summary: SystemSummary) -> str:
     return aligned(rows)
 
 
-def _visits(summary: SystemSummary) -> str:
+def visit_table(summary: SystemSummary | EncoderSummary) -> str:
     """Kinds of program a token meets on its way: how often, how long, what sets the bound."""
     header = ("PROGRAM", "COUNT", "CYCLES", "BOUND", "RATIO", "SET BY", "SHARE")
     rows = [

@@ -47,9 +47,6 @@ class Hidden:
     high: list[Buffer] = field(default_factory=list)
     low: list[Buffer] = field(default_factory=list)
     rest: list[Buffer] = field(default_factory=list)
-    parts: list[Operand] = field(
-        default_factory=list
-    )  # quantised, where a post-norm already made them
 
 
 class Tasks:
@@ -79,15 +76,11 @@ class Builder(Tasks):
     """The pieces of steps whose rows are worked on all at once."""
 
     # ------------------------------------------------------------------------------------------------ residual, norms
-    def finish_hidden(
-        self, task: Task, value: FromNode, chunk: int, out: Hidden, *, norm: bool = True
-    ) -> None:
+    def finish_hidden(self, task: Task, value: FromNode, chunk: int, out: Hidden) -> None:
         """Store a chunk of the residual stream and what the next norm and product need of it."""
         x = self.temp(f"x{chunk}", F32)
         task.out(value, x)
         out.x.append(x)
-        if out.parts and not norm:
-            return  # bytes are all that its readers take
         half = self.temp(f"xh{chunk}", F16)
         out.half.append(half)
         if (
@@ -96,8 +89,6 @@ class Builder(Tasks):
             task = self.task(task.label)
             value = task.op("mov", FromBuffer(x))
         task.out(value, half)
-        if not norm:
-            return
         high, low = self.temp(f"sq_high{chunk}", F16), self.temp(f"sq_low{chunk}", F16)
         self.squares(task, value, high, low)
         out.high.append(high)

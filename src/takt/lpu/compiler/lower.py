@@ -1,8 +1,7 @@
 """The lower pass: one step of a model as rigid tasks over buffers and tiles.
 
 `Decode` takes one new position against the whole cache; `Chunk` takes a run of prompt positions and fills the cache
-(its last token is left to a decode step, which makes the logits); `Encode` takes a whole sequence
-of rows that other chips have a part in (`encode` lowers one that a chip has for itself).
+(its last token is left to a decode step, which makes the logits). Whole sequences of an encoder are lowered in `encode`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ F32, F16, I8 = Type.F32, Type.F16, Type.I8
 
 
 class _Step(Builder):
-    """What decoder steps and the encoder share: embedding and the frame of a layer."""
+    """What decoder steps share: embedding and the frame of a layer."""
 
     def embed(self, positions: list[Source]) -> Hidden:
         """Table rows of the tokens (and positions), summed, one task per chunk and shard."""
@@ -330,114 +329,6 @@ class Chunk(_Rows, _Positions):
             row = table.rows - 1
             return FromBuffer(table, row, fixed_row=True)
         return FromBuffer(table, row)
-
-
-class Encode(_Rows):
-    """A whole sequence of up to `layout.chunk` positions, hidden states to pooled output."""
-
-    def __init__(self, layout: Layout) -> None:
-        super().__init__(layout, f"encode.{layout.chunk}", layout.chunk)
-
-    def build(self) -> Plan:
-        """Embedding to pooled output."""
-        layout = self.layout
-        x = self.embed([FromBuffer(shards[0]) for shards in layout.position])
-        if self.shape.embedding_norm:
-            x = self.normalised(x, "embed.norm")
-        for layer in range(self.shape.n_layers):
-            self.layer = layer
-            x = self.normalised(self.attention(layer, x), f"layers.{layer}.attn.norm")
-            hidden = self.feed_forward(layer, _operands(x), None)
-            x = self.normalised(
-                self.residual(f"{layer}.down", hidden, x, "down"), f"layers.{layer}.ffn.norm"
-            )
-        self.layer = self.shape.n_layers
-        self.pool(x)
-        return self.plan
-
-    def normalised(self, x: Hidden, name: str) -> Hidden:
-        """LayerNorm of the rows, as values (post-norm models keep the normalised rows as their residual)."""
-        task, square, mean = self.moments(x, 0, "norm")
-        assert mean is not None
-        r = self.inverse_root(task, square, mean)
-        scalar, shift = self.temp("r", F32), self.temp("r_mean", F32)
-        task.out(r, scalar)
-        task.out(task.op("mul", mean, r), shift)
-        out = Hidden()
-        for c in range(len(self.layout.hidden)):
-            task = self.task("norm")
-            centred = self.temp(f"centred{c}", F32)
-            scaled = task.op("mul", FromBuffer(x.x[c]), FromBuffer(scalar))
-            node = task.op("sub", scaled, FromBuffer(shift))
-            task.out(node, centred)
-            if self.layout.weights is I8:
-                out.parts.append(tuple(self.temp(f"n{c}.byte{i}", I8) for i in range(2)))
-                self.quantise(
-                    task,
-                    node,
-                    self.layout.matrices["0.q"].levels / self.layout.bounds["0.q"],
-                    out.parts[-1],
-                )
-            task = self.task(
-                "norm"
-            )  # a second task: all operands at once would need every work slice
-            gain, beta = self.layout.bias[name + ".weight"][c], self.layout.bias[name + ".bias"][c]
-            y = task.op("mul", FromBuffer(centred), FromBuffer(gain, fixed_row=True))
-            y = task.op("add", y, FromBuffer(beta, fixed_row=True))
-            self.finish_hidden(task, y, c, out, norm=False)
-        return out
-
-    def attention(self, layer: int, x: Hidden) -> Hidden:
-        """The attention part of a layer: every position sees every token."""
-        layout, heads, side = self.layout, self.layout.heads, self.layout.attention_side(layer)
-        ones = layout.image.ones(1 - side)
-        sources = _operands(x)
-        projected: dict[str, list[Buffer]] = {"k": [], "q": []}
-        for which, chunks in (("k", heads.n_kv), ("q", len(heads.q))):
-            for c in range(chunks):
-                task, node = self.key_or_query(f"{layer}.{which}", c, sources, None, None, None)
-                out = self.temp(f"{which}{c}", F16)
-                node = _node(task, node)
-                task.out(node, out)
-                projected[which].append(out)
-                if which == "k":
-                    task.out(node, layout.k_cache[layer, c])
-        self.transposed_values(layer, self.columns(layer, x, None), 0, None)
-        queries = self.split_heads(projected["q"], projected["k"])
-        outputs: dict[int, Operand] = {}
-        seen = FromBuffer(layout.inputs["seen"], fixed_row=True)
-        for vector, mine in self.vectors():
-            tile = layout.k_tile(layer, vector, 0, (layout.k_cache[layer, vector],))
-            weights = [self.scores(tile, ones, mine, queries, seen)]
-            values = layout.v_tile(layer, vector, 0, (layout.v_cache[layer, vector, 0],))
-            outputs |= self.mix([values], ones, mine, weights, None, f"{layer}.o")
-        return self.residual(f"{layer}.o", self.by_chunk(outputs), x, "attention out")
-
-    def pool(self, x: Hidden) -> None:
-        """Weighted sum of the rows (mean pooling: weight 1/n where there is a token) and the first row."""
-        layout = self.layout
-        for c in range(len(layout.hidden)):
-            task = self.task("pool")
-            weighted = self.temp(f"weighted{c}", F16)
-            task.out(
-                task.op("mul", FromBuffer(x.x[c]), FromBuffer(layout.inputs["share"])), weighted
-            )
-            first = self.task("pool", rows=1)
-            first.out(first.op("mov", FromBuffer(x.x[c])), layout.outputs["first"], c)
-            group = Accumulator(1, fold=True)
-            same = layout.image.identity(0)
-            self.task("pool", rows=1).feed(same, weighted, group, last=False)
-            self.task("pool", rows=self.rows - 1).feed(
-                same, weighted, group, row=1, add=True, last=False
-            )
-            emit = self.task("pool", rows=1)
-            value = emit.feed(same, layout.image.zero_row(), group, add=True, last=True)
-            emit.out(emit.op("mov", value), layout.outputs["pooled"], c)
-
-
-def _operands(x: Hidden) -> list[list[Operand]]:
-    """What matrices multiply of normalised rows: their bytes if they have been quantised, else f16."""
-    return [[parts] for parts in x.parts] if x.parts else [[(b,)] for b in x.half]
 
 
 def _node(task: Task, value: Source) -> FromNode:
