@@ -30,8 +30,15 @@ def quick(repository: Path) -> dict[str, Any]:
 
 
 def test_every_section_reports_its_cases(quick: dict[str, Any]) -> None:
-    assert set(quick) == {"machine", "decode", "compile", "engines", "encoders"}
-    assert [len(quick[name]) for name in ("decode", "compile", "engines", "encoders")] == [1] * 4
+    sections = ("decode", "compile", "engines", "encoders", "systems")
+    assert set(quick) == {"machine", *sections}
+    assert [len(quick[name]) for name in sections] == [1] * 5
+
+
+def test_a_system_reports_what_the_verb_says(quick: dict[str, Any]) -> None:
+    (case,) = quick["systems"]
+    assert 0 < case["bound_cycles"] <= case["step_cycles"]
+    assert case["tokens_per_s_user"] > 0
 
 
 def test_the_model_of_transformers_is_the_same_model(quick: dict[str, Any]) -> None:
