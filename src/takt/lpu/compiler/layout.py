@@ -80,21 +80,13 @@ class Layout:
         """The hemisphere whose MXM holds a layer's keys and values; the other sums with ones."""
         return layer % 2
 
-    def vector_side(self, layer: int, vector: int) -> int:
-        """The hemisphere of one vector of a layer's keys and values."""
-        return self.attention_side(layer)
-
-    def values_side(self, layer: int) -> int | None:
-        """The hemisphere of a layer's value matrix; None for both in turn."""
-        return self.attention_side(layer)
-
     def k_tile(self, layer: int, vector: int, block: int, after: tuple[Buffer, ...] = ()) -> Tile:
         """Keys of one block as a weight tile: column = position."""
         k, groups = self.k_cache[layer, vector], self.lanes // 16
         return Tile(
             f"{layer}.K[{vector},{block}]",
             F16,
-            self.vector_side(layer, vector),
+            self.attention_side(layer),
             min(groups, k.rows // 16),
             slices=k.slices[0] + k.slices[1],
             base=k.bases[0] + block * groups,
@@ -107,7 +99,7 @@ class Layout:
         return Tile(
             f"{layer}.V[{vector},{block}]",
             F16,
-            self.vector_side(layer, vector),
+            self.attention_side(layer),
             -(-v.rows // 16),
             slices=v.slices[0] + v.slices[1],
             base=v.bases[0],
@@ -241,7 +233,7 @@ def _inputs(out: Layout) -> None:
 
 
 def _cache(out: Layout, layer: int, v: int) -> None:
-    image, side = out.image, out.vector_side(layer, v)
+    image, side = out.image, out.attention_side(layer)
     rows = out.n_blocks * out.lanes if out.shape.family == "decoder" else out.chunk
     out.k_cache[layer, v] = image.cache(f"{layer}.k_cache{v}", rows, side)
     columns = int(np.max(np.nonzero(out.heads.v[v] >= 0)[0])) + 1
@@ -304,7 +296,7 @@ def _matrices(out: Layout, model: Model) -> None:
         if (
             part == "v"
         ):  # a prompt's values are made with these rows as f16 activations, on the attention side
-            image.add_matrix(matrix, F16, out.values_side(int(layer)))
+            image.add_matrix(matrix, F16, out.attention_side(int(layer)))
             continue
         image.add_matrix(matrix, out.weights)
         if i8:

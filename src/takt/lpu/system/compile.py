@@ -7,7 +7,6 @@ compiled once each and stand for all chips and layers that do the same, so time 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from takt.chips import Chip, Network, System
@@ -479,8 +478,3 @@ def work_slices(layout: SplitLayout) -> tuple[int, ...]:
 def _epoch(cycle: int, chip: Chip) -> int:
     """The first epoch boundary from `cycle` on."""
     return -(-cycle // chip.c2c.epoch_cycles) * chip.c2c.epoch_cycles
-
-
-def chips_of(groups: Sequence[Sequence[int]]) -> int:
-    """Chips in all groups together."""
-    return sum(len(group) for group in groups)
