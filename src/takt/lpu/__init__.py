@@ -2,8 +2,10 @@
 
 isa/       one table, and what derives from it        machine/   reference engine, checker
 compiler/  model × chip → programs                    fast/      the same bits at native speed
+system/    a model over many chips                    vision/    image networks
 session    a model in use                             energy     activity → joules
-sampling   logits → tokens
+sampling   logits → tokens                            kernels    all-reduce, weight load, barrier
+encoders   the face of encoders over many chips
 """
 
 from takt.lpu.compiler import Compiled, Step, compile_model
