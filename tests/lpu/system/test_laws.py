@@ -14,7 +14,7 @@ from takt.chips import System, load_system
 from takt.lpu.isa.table import BY_NAME
 from takt.lpu.machine import SystemProgram, prove_system
 from takt.lpu.machine.state import total_activity
-from takt.lpu.system.compile import SystemCompiled, compile_system, weight_slices, work_slices
+from takt.lpu.system.compile import SystemCompiled, compile_system
 from takt.lpu.system.place import WORK_WORDS
 from takt.lpu.system.session import SystemSession
 from takt.models import SHAPES, Experts, Latent, random_model
@@ -176,7 +176,7 @@ def sends_of(program: SystemProgram) -> set[tuple[int, int]]:
 def assert_apart(compiled: SystemCompiled, slots: Any) -> None:
     """No word of a region, of any user, belongs to another region, to a table or to what does not move."""
     layout = compiled.cut.layouts(slots[0].kind)[0]
-    weights, work = weight_slices(layout), work_slices(layout)
+    weights, work = layout.image.weight_slices, layout.image.work_slices
     tops = [compiled.cut.layouts(s.kind)[0].image.top for s in slots]
     top = min(min(t[s] for s in weights) for t in tops)
     taken: list[tuple[int, int]] = []

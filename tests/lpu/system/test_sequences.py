@@ -14,6 +14,7 @@ from takt.errors import UsageError
 from takt.lpu.fast import FastSystem
 from takt.lpu.machine import Memory, SystemProgram, prove_system
 from takt.lpu.system.compile import SystemCompiled, _visits, compile_on_one_chip, compile_system
+from takt.lpu.system.programs import Library
 from takt.lpu.system.session import SystemSession
 from takt.lpu.system.stages import Slot, Stage, _first, _pieces
 from takt.models import Experts, Model, random_model, reference_logits
@@ -244,7 +245,7 @@ def test_parts_of_a_feed_forward_in_several_stages_give_the_bits_of_one_chip(
     one = compile_on_one_chip(shape, larger_node, n=2, weights=weights, context=64)
     whole = compile_system(shape, larger_node, n_chips=2, weights=weights, context=64, group=2)
     limit = half_of(whole)
-    monkeypatch.setattr("takt.lpu.system.stages._capacity", lambda library: limit)
+    monkeypatch.setattr(Library, "capacity", property(lambda _: limit))
     compiled = compile_system(shape, larger_node, n_chips=8, weights=weights, context=64, group=2)
     parted = [s.kind for stage in compiled.stages for s in stage.slots if s.kind.ffn[1]]
     assert any(0 < count < of for _, count, of in (kind.ffn for kind in parted))

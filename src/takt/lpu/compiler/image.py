@@ -156,7 +156,7 @@ class Image:
         self, rows: int, type_: Type, n_chunks: int, room: int
     ) -> list[tuple[list[tuple[int, ...]], int]]:
         """(slices of every chunk, rows) of each shard of a table of `rows` rows."""
-        work = {s for side in self.work.values() for s in side}
+        work = set(self.work_slices)
         hops: dict[int, list[int]] = {}
         for s in range(2 * self.g.n_side):
             hops.setdefault(self.g.slice_x[s], []).append(s)
@@ -405,9 +405,24 @@ class Image:
             for (o, i), tile in mine.items():
                 store_tile(memory, tile, matrix.block(folded, o, i, self.g.lanes))
 
+    @property
+    def weight_slices(self) -> tuple[int, ...]:
+        """Slices that hold weight tiles and caches."""
+        return tuple(s for side in self.banks.values() for bank in side for s in bank)
+
+    @property
+    def work_slices(self) -> tuple[int, ...]:
+        """Slices that hold everything else."""
+        return tuple(s for side in self.work.values() for s in side)
+
+    def text_ranges(self) -> list[tuple[int, int, int]]:
+        """(slice, first word, end word) of what is kept for program text."""
+        first, end = self.g.words - self.text_words, self.g.words
+        return [(s, first, end) for s in self.work_slices]
+
     def table_words(self) -> int:
         """Words taken from the top of slices by look-up tables."""
-        work = {s for side in self.work.values() for s in side}
+        work = set(self.work_slices)
         return sum(
             self.g.words - (self.text_words if s in work else 0) - top
             for s, top in enumerate(self.top)

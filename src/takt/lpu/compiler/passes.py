@@ -133,11 +133,8 @@ class Supply:
     def run(self, work: Work) -> Work:
         """Add the instruction fetches and their text."""
         assert work.program is not None
-        image, g = work.layout.image, work.geometry
-        text = [
-            (s, g.words - image.text_words, g.words) for side in image.work.values() for s in side
-        ]
-        program = plan_supply(work.program, work.chip, text)
+        image = work.layout.image
+        program = plan_supply(work.program, work.chip, image.text_ranges())
         text_rows = int((program.constant[:, 2] - program.constant[:, 1]).sum())
         rows = int((work.program.constant[:, 2] - work.program.constant[:, 1]).sum())
         return replace(work, program=program, words_used=work.words_used + text_rows - rows)

@@ -12,16 +12,15 @@ from dataclasses import dataclass, field, replace
 from takt.chips import Chip, Network, System
 from takt.errors import CapacityError, CompileError, UnsupportedError, UsageError
 from takt.lpu.compiler.geometry import geometry
-from takt.lpu.isa import Program
 from takt.lpu.isa.table import Type
 from takt.lpu.machine import Activity
-from takt.lpu.machine.network import Instance, Move, SystemProgram
+from takt.lpu.machine.network import Move, SystemProgram
 from takt.lpu.system.boundary import Transfer, signature, transfer
 from takt.lpu.system.line import groups_in_line
-from takt.lpu.system.place import SplitLayout
 from takt.lpu.system.programs import Compiled, Cut, Kind, Library
 from takt.lpu.system.shards import can_split, key_sharers
 from takt.lpu.system.stages import Slot, Stage, TooLarge, cut_into_stages
+from takt.lpu.system.visits import Visit, epoch_from, system_program
 from takt.models import Experts, ModelShape
 
 OBJECTIVES = ("latency", "throughput")
@@ -35,24 +34,11 @@ LONG_CONTEXT = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """Programs that run side by side on some chips, from one cycle on: a stage's slot, or a transfer to the next."""
+class TokenVisit(Visit):
+    """A visit of a token; a slot's says which slot it is and how it was compiled."""
 
-    what: str
-    stage: int
-    start_cycle: int
-    cycles: int
-    bound_cycles: int
-    limit: str
-    chips: tuple[int, ...]
-    programs: tuple[Program, ...]  # one for all chips, or one a chip
     slot: Slot | None = None
     compiled: Compiled | None = None
-
-    @property
-    def end_cycle(self) -> int:
-        """The cycle after its last."""
-        return self.start_cycle + self.cycles
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +55,7 @@ class SystemCompiled:
     users: int
     objective: str
     position: int
-    visits: tuple[Visit, ...]
+    visits: tuple[TokenVisit, ...]
     transfers: dict[object, Transfer] = field(default_factory=dict)
     _blocks: dict[int, SystemCompiled] = field(default_factory=dict)
     _programs: dict[int, SystemProgram] = field(default_factory=dict)
@@ -110,7 +96,7 @@ class SystemCompiled:
             mine = [v for v in self.visits if set(self.groups[stage]) & set(v.chips)]
             start = min(v.start_cycle for v in mine)
             busiest = max(busiest, max(v.end_cycle for v in mine) - start)
-        return _epoch(busiest + chip.launch_cycles, chip)
+        return epoch_from(busiest + chip.launch_cycles, chip)
 
     @property
     def period_cycles(self) -> int:
@@ -136,47 +122,14 @@ class SystemCompiled:
         return self._programs[user]
 
     def _program(self, user: int) -> SystemProgram:
-        programs: dict[int, int] = {}
-        kept: list[Program] = []
-        instances: list[Instance] = []
-        for visit in self.visits:
-            moves = () if visit.compiled is None else _moves(visit, user)
-            for i, chip in enumerate(visit.chips):
-                program = visit.programs[i % len(visit.programs)]
-                if id(program) not in programs:
-                    programs[id(program)] = len(kept)
-                    kept.append(program)
-                instances.append(
-                    Instance(
-                        chip=chip,
-                        program=programs[id(program)],
-                        start_cycle=visit.start_cycle,
-                        relocation=moves,
-                    )
-                )
-        used = {instance.chip for instance in instances}  # chips left over are no part of it
-        return SystemProgram(
-            chip=self.cut.chip,
-            programs=tuple(kept),
-            instances=tuple(instances),
-            wires=tuple(
-                w for w in self.network.wires if w.source_chip in used and w.target_chip in used
-            ),
+        moves = {id(visit): _moves(visit, user) for visit in self.visits}
+        return system_program(
+            self.cut.chip, self.network, self.visits, lambda visit, _: moves[id(visit)]
         )
 
     def activities(self) -> list[tuple[Activity, int]]:
         """What one token makes each program do, and on how many chips."""
-        out: list[tuple[Activity, int]] = []
-        for visit in self.visits:
-            if visit.compiled is not None:
-                out.append((visit.compiled.activity, len(visit.chips)))
-        for visit in self.visits:
-            if visit.compiled is None:
-                out += [(a, 1) for a in self._transfer_of(visit).activity]
-        return out
-
-    def _transfer_of(self, visit: Visit) -> Transfer:
-        return next(t for t in self.transfers.values() if t.programs is visit.programs)
+        return [pair for visit in self.visits for pair in visit.activity]
 
     @property
     def sram_used_fraction(self) -> float:
@@ -377,19 +330,19 @@ def _lay_out(
     return out
 
 
-def _visits(system: SystemCompiled) -> list[Visit]:
+def _visits(system: SystemCompiled) -> list[TokenVisit]:
     """Every program of one token's way, in order, each at an epoch after the one before has ended."""
     chip = system.cut.chip
-    out: list[Visit] = []
+    out: list[TokenVisit] = []
 
     def start() -> int:
-        return _epoch(out[-1].end_cycle + chip.launch_cycles, chip) if out else 0
+        return epoch_from(out[-1].end_cycle + chip.launch_cycles, chip) if out else 0
 
     for s, stage in enumerate(system.stages):
         for slot in stage.slots:
             compiled = system.library.program(slot.kind, system.position)
             out.append(
-                Visit(
+                TokenVisit(
                     what=slot.kind.name if slot.layer < 0 else f"{slot.layer}.{slot.kind.name}",
                     stage=s,
                     start_cycle=start(),
@@ -398,6 +351,7 @@ def _visits(system: SystemCompiled) -> list[Visit]:
                     limit=compiled.limit,
                     chips=system.groups[s],
                     programs=(compiled.program,),
+                    activity=((compiled.activity, len(system.groups[s])),),
                     slot=slot,
                     compiled=compiled,
                 )
@@ -405,7 +359,7 @@ def _visits(system: SystemCompiled) -> list[Visit]:
         if s + 1 < len(system.stages):
             moved = _transfer(system, s)
             out.append(
-                Visit(
+                TokenVisit(
                     what="transfer",
                     stage=s,
                     start_cycle=start(),
@@ -414,6 +368,7 @@ def _visits(system: SystemCompiled) -> list[Visit]:
                     limit="links",
                     chips=(*system.groups[s], *system.groups[s + 1]),
                     programs=moved.programs,
+                    activity=tuple((a, 1) for a in moved.activity),
                 )
             )
     return out
@@ -430,9 +385,6 @@ def _transfer(system: SystemCompiled, s: int) -> Transfer:
         state = [*layout.state["x"], *(layout.state["before"] if inside else ())]
         g = geometry(system.cut.chip)
         image = layout.image
-        text = [
-            (s, g.words - image.text_words, g.words) for side in image.work.values() for s in side
-        ]
         system.transfers[key] = transfer(
             system.network,
             first,
@@ -441,16 +393,17 @@ def _transfer(system: SystemCompiled, s: int) -> Transfer:
             g,
             system.cut.chip,
             (image.work, image.next_word, image.top),
-            text,
+            image.text_ranges(),
         )
     return system.transfers[key]
 
 
-def _moves(visit: Visit, user: int) -> tuple[Move, ...]:
-    """Where a slot's regions lie, from where its program has them."""
-    assert visit.compiled is not None and visit.slot is not None
+def _moves(visit: TokenVisit, user: int) -> tuple[Move, ...]:
+    """Where a slot's regions lie, from where its program has them; nothing moves for a transfer."""
+    if visit.compiled is None or visit.slot is None:
+        return ()
     layout = visit.compiled.layouts[0]
-    banks, work = weight_slices(layout), work_slices(layout)
+    banks, work = layout.image.weight_slices, layout.image.work_slices
     out = []
     for name, region in layout.regions.items():
         at, work_at = visit.slot.bases[name]
@@ -463,18 +416,3 @@ def _moves(visit: Visit, user: int) -> tuple[Move, ...]:
             if end > first and to != first:
                 out.append(Move(first_word=first, end_word=end, delta=to - first, slices=slices))
     return tuple(out)
-
-
-def weight_slices(layout: SplitLayout) -> tuple[int, ...]:
-    """Slices that hold weight tiles and caches."""
-    return tuple(s for side in layout.image.banks.values() for bank in side for s in bank)
-
-
-def work_slices(layout: SplitLayout) -> tuple[int, ...]:
-    """Slices that hold everything else."""
-    return tuple(s for side in layout.image.work.values() for s in side)
-
-
-def _epoch(cycle: int, chip: Chip) -> int:
-    """The first epoch boundary from `cycle` on."""
-    return -(-cycle // chip.c2c.epoch_cycles) * chip.c2c.epoch_cycles

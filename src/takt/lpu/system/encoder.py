@@ -18,8 +18,8 @@ from takt.lpu.compiler.ir import Buffer
 from takt.lpu.compiler.passes import Work, run_passes
 from takt.lpu.isa import Program
 from takt.lpu.isa.table import Type
-from takt.lpu.machine import Activity, Instance, Move, SystemProgram
-from takt.lpu.system.compile import OBJECTIVES, Visit
+from takt.lpu.machine import Activity, Move, SystemProgram
+from takt.lpu.system.compile import OBJECTIVES, WEIGHTS
 from takt.lpu.system.encoder_lower import EncoderStep
 from takt.lpu.system.encoder_place import (
     ChipPlan,
@@ -33,17 +33,15 @@ from takt.lpu.system.encoder_place import (
 )
 from takt.lpu.system.encoder_stages import Group, Held, hold_layers
 from takt.lpu.system.line import groups_in_line
-from takt.lpu.system.relay import Parcel, Passage, Text, carry
+from takt.lpu.system.relay import Parcel, Passage, carry
+from takt.lpu.system.visits import Visit, epoch_from, system_program
 from takt.models import Model, ModelShape
-
-WEIGHTS = {"fp16": Type.F16, "int8": Type.I8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderVisit(Visit):
-    """A visit with what each of its chips does, and where a layer's slot moves the program."""
+    """A visit of a sequence, and where a layer's slot moves its program."""
 
-    activity: tuple[tuple[Activity, int], ...]
     moves: tuple[tuple[Move, ...], ...] = ()  # a chip
 
 
@@ -88,13 +86,6 @@ class EncoderParts:
             limit=work.bound.limit,
             activity=work.activity,
         )
-
-    @property
-    def text(self) -> Text:
-        """Words kept for program text."""
-        image = self.layout.image
-        slices = [s for side in image.work.values() for s in side]
-        return [(s, image.g.words - image.text_words, image.g.words) for s in slices]
 
 
 @dataclass(slots=True, eq=False)
@@ -150,7 +141,7 @@ class EncoderCompiled:
         for chip in {c for v in self.visits for c in v.chips}:
             mine = [v for v in self.visits if chip in v.chips]
             busiest = max(busiest, mine[-1].end_cycle - mine[0].start_cycle)
-        return _epoch(busiest + self.chip.launch_cycles, self.chip)
+        return epoch_from(busiest + self.chip.launch_cycles, self.chip)
 
     @property
     def step_s(self) -> float:
@@ -170,31 +161,11 @@ class EncoderCompiled:
 
     def program(self) -> SystemProgram:
         """The schedule of one sequence on every chip."""
-        numbers: dict[int, int] = {}
-        programs: list[Program] = []
-        instances: list[Instance] = []
-        for visit in self.visits:
-            for i, chip in enumerate(visit.chips):
-                program = visit.programs[i % len(visit.programs)]
-                if id(program) not in numbers:
-                    numbers[id(program)] = len(programs)
-                    programs.append(program)
-                instances.append(
-                    Instance(
-                        chip=chip,
-                        program=numbers[id(program)],
-                        start_cycle=visit.start_cycle,
-                        relocation=visit.moves[i] if visit.moves else (),
-                    )
-                )
-        used = {instance.chip for instance in instances}
-        wires = (w for w in self.network.wires if {w.source_chip, w.target_chip} <= used)
-        return SystemProgram(
-            chip=self.chip,
-            programs=tuple(programs),
-            instances=tuple(instances),
-            wires=tuple(wires),
-        )
+
+        def moves(visit: EncoderVisit, i: int) -> tuple[Move, ...]:
+            return visit.moves[i] if visit.moves else ()
+
+        return system_program(self.chip, self.network, self.visits, moves)
 
     def activities(self) -> list[tuple[Activity, int]]:
         """What one sequence makes each program do, and on how many chips."""
@@ -315,11 +286,6 @@ def _rooms(parts: EncoderParts, groups: tuple[Group, ...]) -> dict[int, int]:
     return rooms
 
 
-def _epoch(cycle: int, chip: Chip) -> int:
-    """The first epoch boundary from `cycle` on."""
-    return -(-cycle // chip.c2c.epoch_cycles) * chip.c2c.epoch_cycles
-
-
 class _Way:
     """One sequence's way through the chips: which blocks of rows are where, and what runs next.
 
@@ -378,7 +344,7 @@ class _Way:
 
     def _start(self) -> int:
         chip = self._c.chip
-        return _epoch(self._end + chip.launch_cycles, chip) if self._end >= 0 else 0
+        return epoch_from(self._end + chip.launch_cycles, chip) if self._end >= 0 else 0
 
     def _bring(self, chips: tuple[int, ...], stage: int) -> Iterator[EncoderVisit]:
         """All rows to some chips, from wherever they are."""
@@ -432,7 +398,7 @@ class _Way:
         nodes = {network.node(chip) for chip in ends}
         relays = range(network.n_chips) if c.objective == "latency" else ()
         near = [chip for chip in relays if network.node(chip) in nodes]
-        return carry(parcels, network, near, c.chip, c.parts.text)
+        return carry(parcels, network, near, c.chip, c.parts.layout.image.text_ranges())
 
     def _at(self, buffer: Buffer, byte: int, chip: int, block: int, row: int) -> tuple[int, int]:
         """Slice and word of a row of a block on a chip."""

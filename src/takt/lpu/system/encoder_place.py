@@ -124,7 +124,7 @@ def place_embedding(model: Model, plan: ChipPlan, n_slots: int) -> EncoderLayout
 
 def skip(image: Image, size: Size) -> None:
     """Leave room in every weight slice and every work slice."""
-    groups = ([s for side in image.banks.values() for b in side for s in b], _work(image))
+    groups = image.weight_slices, image.work_slices
     for slices, words in zip(groups, size, strict=True):
         for s in slices:
             image.next_word[s] += words
@@ -135,26 +135,21 @@ def skip(image: Image, size: Size) -> None:
 def room_for(out: EncoderLayout) -> int:
     """Slots that a chip without tables has room for."""
     image, slot = out.image, out.slot
-    top = min(image.top[s] for side in image.banks.values() for b in side for s in b)
+    top = min(image.top[s] for s in image.weight_slices)
     return (top - slot.first) // slot.words
 
 
 def moves_to(slot: int, out: EncoderLayout) -> tuple[Move, ...]:
     """What moves a program of slot 0 to another."""
     region, image = out.slot, out.image
-    banks = tuple(s for side in image.banks.values() for b in side for s in b)
     return tuple(
         Move(first_word=first, end_word=end, delta=slot * (end - first), slices=slices)
         for first, end, slices in (
-            (region.first, region.end, banks),
-            (region.work_first, region.work_end, tuple(_work(image))),
+            (region.first, region.end, image.weight_slices),
+            (region.work_first, region.work_end, image.work_slices),
         )
         if slot
     )
-
-
-def _work(image: Image) -> list[int]:
-    return [s for side in image.work.values() for s in side]
 
 
 def _state(out: EncoderLayout) -> None:

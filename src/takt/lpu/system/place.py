@@ -188,17 +188,14 @@ WORK_WORDS = 1024
 
 def close(out: SplitLayout, common: int) -> None:
     """Keep the room for other constants, once everything of a program is placed; `common` is where they start."""
-    for side in out.image.work.values():
-        for s in side:
-            out.image.next_word[s] = common + WORK_WORDS
+    for s in out.image.work_slices:
+        out.image.next_word[s] = common + WORK_WORDS
 
 
 def level(image: Image) -> tuple[int, int]:
     """Bring all weight slices to one height, and all work slices; the heights."""
-    banks = [s for side in image.banks.values() for bank in side for s in bank]
-    work = [s for side in image.work.values() for s in side]
     heights = []
-    for group in (banks, work):
+    for group in (image.weight_slices, image.work_slices):
         top = max(image.next_word[s] for s in group)
         for s in group:
             image.next_word[s] = top
@@ -294,12 +291,10 @@ def place_experts(outs: Sequence[SplitLayout], parts: Parts) -> None:
         _place(out, expert_matrices(out, 0, 0))
     end, _ = level(image)
     count = len(rows_of(n_experts(outs[0].whole), parts))
-    for side in image.banks.values():
-        for bank in side:
-            for s in bank:
-                image.next_word[s] += (count - 1) * (end - first)
-                if image.next_word[s] > image.top[s]:
-                    raise CapacityError(f"{count} experts do not fit the weight slices")
+    for s in image.weight_slices:
+        image.next_word[s] += (count - 1) * (end - first)
+        if image.next_word[s] > image.top[s]:
+            raise CapacityError(f"{count} experts do not fit the weight slices")
     for out in outs:
         out.stride = end - first
         _place_shared(out)

@@ -191,6 +191,8 @@ class Library:
     cut: Cut
     programs: dict[tuple[Kind, int], Compiled] = field(default_factory=dict)
     sizes: dict[Kind, dict[str, Region]] = field(default_factory=dict)
+    _table_words: dict[Kind, int] = field(default_factory=dict)
+    _capacity: int = 0
 
     def regions(self, kind: Kind) -> dict[str, Region]:
         """What a kind takes in SRAM, without scheduling it."""
@@ -198,6 +200,22 @@ class Library:
         if kind not in self.sizes:
             self.sizes[kind] = self.cut.layouts(kind)[0].regions
         return self.sizes[kind]
+
+    @property
+    def capacity(self) -> int:
+        """Words of a weight slice for regions."""
+        if not self._capacity:
+            image = self.cut.layouts(Kind())[0].image
+            height = max(image.next_word[s] for s in image.weight_slices)
+            self._capacity = image.g.words - height
+        return self._capacity
+
+    def table_words(self, kind: Kind) -> int:
+        """Words of a weight slice that the look-up tables of a kind take from its top."""
+        if kind not in self._table_words:
+            image = self.cut.layouts(kind)[0].image
+            self._table_words[kind] = image.g.words - min(image.top[s] for s in image.weight_slices)
+        return self._table_words[kind]
 
     def program(self, kind: Kind, position: int) -> Compiled:
         """The program of a kind for positions in the same block of 320 as `position`."""

@@ -73,7 +73,7 @@ def cut_into_stages(
             pieces = _pieces(library, n_parts, users)
         except CapacityError:  # a piece alone is larger than a chip
             continue
-        limit = _capacity(library)
+        limit = library.capacity
         stages = _fill(pieces, limit)
         if even and stages is not None and len(stages) <= n_stages:
             stages = _even(pieces, limit, n_stages)
@@ -105,16 +105,8 @@ def _too_large(library: Library, n_stages: int, users: int, fewest: int) -> TooL
 
 
 # ------------------------------------------------------------------------------------------------------------- pieces
-def _capacity(library: Library) -> int:
-    """Words of a weight slice for regions."""
-    layout = library.cut.layouts(Kind())[0]
-    g = layout.image.g
-    banks = [s for side in layout.image.banks.values() for bank in side for s in bank]
-    return g.words - max(layout.image.next_word[s] for s in banks)
-
-
 def _pieces(library: Library, n_parts: int, users: int) -> list[Piece]:
-    shape, limit = library.cut.shape, _capacity(library)
+    shape, limit = library.cut.shape, library.capacity
     out = _tables(library, limit)
     for layer in range(shape.n_layers):
         window = shape.windows[layer] or 0
@@ -157,9 +149,7 @@ def _tables(library: Library, limit: int) -> list[Piece]:
         try:
             for part in range(of):
                 kind = Kind(embed=(part, 1, of))
-                image = library.cut.layouts(kind)[0].image
-                banks = [s for side in image.banks.values() for bank in side for s in bank]
-                words = image.g.words - min(image.top[s] for s in banks)
+                words = library.table_words(kind)
                 pieces.append(Piece(kind=kind, layer=-1, words=words, work_words=0))
         except CapacityError:
             continue
@@ -241,7 +231,7 @@ def _stage(library: Library, pieces: Sequence[Piece], users: int) -> Stage:
             work += region.work_words
         slots.append(Slot(kind=kind, layer=layer, bases=bases))
     words = sum(p.words for p in pieces)
-    return Stage(slots=tuple(slots), words=words, capacity=_capacity(library))
+    return Stage(slots=tuple(slots), words=words, capacity=library.capacity)
 
 
 def _first(library: Library) -> tuple[int, int]:

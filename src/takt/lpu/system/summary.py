@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from takt.chips import Fact, Kind
 from takt.lpu.energy import Energy, Sensitivity, system_energy
-from takt.lpu.system.compile import SystemCompiled, Visit
+from takt.lpu.system.compile import SystemCompiled
 from takt.lpu.system.fit import longest_context, most_users
+from takt.lpu.system.visits import Visit
 from takt.units import cycles_to_s
 
 TIMING_GROUPS = ("core", "layout", "mem", "vxm", "mxm", "sxm", "icu", "c2c")
