@@ -11,8 +11,9 @@ import pytest
 from takt.chips import System
 from takt.errors import CapacityError, UnsupportedError, UsageError
 from takt.lpu.system import fewest_chips, most_users
-from takt.lpu.system.compile import compile_system
+from takt.lpu.system.compile import SystemCompiled, compile_system
 from takt.lpu.system.fit import longest_context
+from takt.lpu.system.stages import Stage
 from takt.models import SHAPES, Experts, ModelShape
 
 from .conftest import tiny
@@ -134,12 +135,46 @@ def test_what_no_program_computes_is_refused_by_name(
 
 
 # ------------------------------------------------------------------------------------------------------ what would fit
+def cache_words(compiled: SystemCompiled, stage: Stage) -> int:
+    """Words that one user's caches take on each chip of a stage."""
+    return sum(
+        compiled.library.regions(slot.kind)["cache"].words
+        for slot in stage.slots
+        if slot.kind.attention
+    )
+
+
+def room(compiled: SystemCompiled, stage: Stage) -> int:
+    """Words of a stage's chips that caches take or might."""
+    return stage.capacity - stage.words + compiled.users * cache_words(compiled, stage)
+
+
+def users_of_these_stages(compiled: SystemCompiled) -> int:
+    """Users that fit without cutting anew: the stages with caches have room for at least so many."""
+    return min(
+        room(compiled, stage) // cache_words(compiled, stage)
+        for stage in compiled.stages
+        if cache_words(compiled, stage)
+    )
+
+
+def context_of_these_stages(compiled: SystemCompiled) -> int:
+    """Positions that fit without cutting anew."""
+    lanes = compiled.cut.chip.lanes * compiled.cut.n_parts
+    blocks = -(-compiled.cut.context // lanes)
+    return min(
+        room(compiled, stage) * blocks // (compiled.users * cache_words(compiled, stage)) * lanes
+        for stage in compiled.stages
+        if cache_words(compiled, stage)
+    )
+
+
 def test_the_stated_users_fit_and_one_more_does_not(small_node: System) -> None:
     shape = tiny()
     compiled = compile_system(shape, small_node, n_chips=2, group=2, context=512)
     users = most_users(compiled)
     assert users is not None and users > 1
-    assert users >= compiled.max_users > 1
+    assert users >= users_of_these_stages(compiled) > 1
     full = compile_system(shape, small_node, n_chips=2, group=2, context=512, users=users)
     assert full.sram_used_fraction <= 1
     with pytest.raises(CapacityError, match=f"for {users + 1} users with context 512"):
@@ -151,6 +186,6 @@ def test_the_stated_context_fits_and_a_block_more_does_not(tight: System) -> Non
     compiled = compile_system(shape, tight, n_chips=2, group=2, context=320)
     longest = longest_context(compiled)
     assert 320 < longest < shape.max_context
-    assert longest >= compiled.max_context > 320
+    assert longest >= min(context_of_these_stages(compiled), shape.max_context) > 320
     assert (2, 2) in fewest_chips(shape, tight, context=longest)
     assert (2, 2) not in fewest_chips(shape, tight, context=longest + 320)

@@ -21,6 +21,9 @@ F32 = NDArray[np.float32]
 LEVELS = {2: 32512, 3: 127 * 65536}
 """Largest fixed-point magnitude of activations held in 2 or 3 signed bytes (highest byte at most 127)."""
 
+MARGIN = 1.01
+"""Activations may be larger than what bounds them by f16 rounding on the way to the product."""
+
 HIGH = 127.0
 """Largest high byte of a fixed-point number of two bytes."""
 
@@ -181,7 +184,7 @@ def activation_bounds(model: Model, matrices: dict[str, Matrix]) -> dict[str, fl
     for key in matrices:
         layer, _, part = key.partition(".")
         if part == "o":
-            out[key] = _MARGIN * float(
+            out[key] = MARGIN * float(
                 _value_reach(model, matrices[f"{layer}.v"], layer, root).max()
             )
         elif part == "down":
@@ -191,9 +194,9 @@ def activation_bounds(model: Model, matrices: dict[str, Matrix]) -> dict[str, fl
                 if shape.gated
                 else top * (2 if shape.activation != "relu" else 1)
             )
-            out[key] = _MARGIN * float(top.max())
+            out[key] = MARGIN * float(top.max())
         else:
-            out[key] = _MARGIN * root
+            out[key] = MARGIN * root
     return out
 
 
@@ -204,6 +207,3 @@ def _value_reach(model: Model, matrix: Matrix, layer: str, root: float) -> NDArr
     norm = f"layers.{int(layer) - 1}.ffn.norm" if int(layer) else "embed.norm"
     gain, shift = model.tensor(norm + ".weight"), model.tensor(norm + ".bias")
     return np.asarray(np.linalg.norm(w * gain, axis=1) * root + np.abs(w @ shift))
-
-
-_MARGIN = 1.01  # f16 rounding on the way to the product

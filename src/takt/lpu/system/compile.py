@@ -137,36 +137,6 @@ class SystemCompiled:
         taken = sum(stage.words for stage in self.stages) * self.cut.n
         return taken / (self.stages[0].capacity * self.n_chips)
 
-    @property
-    def max_users(self) -> int:
-        """Users whose caches fit beside the weights, with the same stages."""
-        return min(self._room(stage) for stage in self.stages)
-
-    def _room(self, stage: Stage) -> int:
-        cache = self._cache_words(stage)
-        free = stage.capacity - stage.words + self.users * cache
-        return free // cache if cache else 1 << 30
-
-    def _cache_words(self, stage: Stage) -> int:
-        return sum(
-            self.library.regions(slot.kind)["cache"].words
-            for slot in stage.slots
-            if slot.kind.attention
-        )
-
-    @property
-    def max_context(self) -> int:
-        """Longest context that fits for the same users, with the same stages."""
-        lanes = self.cut.chip.lanes * self.cut.n_parts
-        blocks = -(-self.cut.context // lanes)
-        longest = self.shape.max_context
-        for stage in self.stages:
-            cache = self._cache_words(stage)
-            if cache:
-                free = stage.capacity - stage.words + self.users * cache
-                longest = min(longest, free * blocks // (self.users * cache) * lanes)
-        return longest
-
 
 def compile_system(
     shape: ModelShape,

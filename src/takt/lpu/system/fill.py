@@ -14,12 +14,11 @@ import numpy as np
 from takt.lpu.compiler.image import lanes_of, store, store_tile
 from takt.lpu.compiler.ir import Buffer, Tile
 from takt.lpu.compiler.lanes import Lanes
-from takt.lpu.compiler.matrices import Matrix, activation_bounds
+from takt.lpu.compiler.matrices import MARGIN, Matrix, activation_bounds
 from takt.lpu.isa.table import Type
 from takt.lpu.machine import Memory
 from takt.lpu.system.experts import ADDRESS_BASE
 from takt.lpu.system.latent_lanes import sizes
-from takt.lpu.system.lower import MARGIN
 from takt.lpu.system.place import (
     SplitLayout,
     attention_matrices,
@@ -73,7 +72,7 @@ class _Writer:
     def matrices(self, region: str, matrices: Sequence[Matrix]) -> None:
         """Tiles, scales, factors and biases of the matrices of a region."""
         out, model = self._out, self._model
-        bounds = self._bounds(matrices) if out.weights is Type.I8 else {}
+        bounds = self._bounds(region, matrices) if out.weights is Type.I8 else {}
         for matrix in matrices:
             folded = matrix.folded(model)
             own = out.shard.own if matrix.out is out.shard.out else matrix.out
@@ -210,18 +209,12 @@ class _Writer:
                 moved = replace(moved, base=moved.base + step)
                 store_tile(self._memory, moved, matrix.block(folded, o, i, out.lanes))
 
-    def _bounds(self, matrices: Sequence[Matrix]) -> dict[str, float]:
-        """Largest activation of each matrix, by its key."""
+    def _bounds(self, region: str, matrices: Sequence[Matrix]) -> dict[str, float]:
+        """Largest activation of each matrix of a region, by its key."""
+        if region == "attention" and self._out.latent is not None:
+            return self._latent_bounds(matrices)
         layer = str(self._slot.layer)
         named = {m.key.replace("0.", layer + ".", 1): m for m in matrices}
-        if self._slot.kind.head[1] and "head" in named:
-            return {"head": MARGIN * float(np.sqrt(self._model.shape.dim))}
-        if (
-            self._out.latent is not None
-            and self._slot.kind.attention
-            and "0.o" in [m.key for m in matrices]
-        ):
-            return self._latent_bounds(matrices)
         found = activation_bounds(self._model, named)
         return {m.key: found[name] for name, m in named.items()}
 

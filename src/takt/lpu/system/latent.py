@@ -12,11 +12,11 @@ from collections.abc import Generator
 
 from takt.lpu.compiler.blocks import SOFTMAX_SHIFT, Hidden, Operand
 from takt.lpu.compiler.ir import Accumulator, Buffer, FromBuffer, FromNode, Source, Task, Tile
-from takt.lpu.compiler.matrices import LEVELS
+from takt.lpu.compiler.matrices import LEVELS, MARGIN
 from takt.lpu.isa.table import Type
 from takt.lpu.system.experts import ExpertStep
 from takt.lpu.system.latent_lanes import sizes
-from takt.lpu.system.lower import MARGIN, Own
+from takt.lpu.system.lower import Own
 from takt.models import ModelShape
 
 F32, F16, I8 = Type.F32, Type.F16, Type.I8

@@ -27,7 +27,7 @@ from takt.lpu.compiler.ir import (
     Tile,
 )
 from takt.lpu.compiler.lower import Decode
-from takt.lpu.compiler.matrices import LEVELS
+from takt.lpu.compiler.matrices import LEVELS, MARGIN
 from takt.lpu.isa.table import Type
 from takt.lpu.system.place import SplitLayout
 
@@ -35,9 +35,6 @@ F32, F16, I8 = Type.F32, Type.F16, Type.I8
 
 Swap = Generator[list[list[Buffer]], list[list[Buffer]], None]
 """Yields the buffers for relative chips 0, 1, …; is sent those from relative chips 0, 1, …."""
-
-MARGIN = 1.01
-"""Normalised rows may be longer than √dim by f16 rounding (as in `compiler.matrices`)."""
 
 _APART = 1 << 16
 """Between the numbers of the own heads and those of another chip's."""
