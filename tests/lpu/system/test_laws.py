@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from takt.chips import System, load_system
-from takt.lpu.isa.table import BY_NAME
+from takt.lpu.compiler.ir import Buffer, FromBuffer
+from takt.lpu.isa.table import BY_NAME, Type
 from takt.lpu.machine import SystemProgram, prove_system
 from takt.lpu.machine.state import total_activity
-from takt.lpu.system.compile import SystemCompiled, compile_system
+from takt.lpu.system.compile import SystemCompiled, compile_on_one_chip, compile_system
+from takt.lpu.system.latent import LatentStep
 from takt.lpu.system.place import WORK_WORDS
+from takt.lpu.system.programs import Kind
 from takt.lpu.system.session import SystemSession
 from takt.models import SHAPES, Experts, Latent, random_model
 
@@ -258,3 +261,23 @@ def test_llama_2_70b_on_576_chips_serves_a_user_faster_than_published() -> None:
     assert len(compiled.library.programs) <= 16
     assert len(compiled.transfers) <= 16
     assert prove_system(compiled.program()).cycles == compiled.step_cycles
+
+
+@pytest.mark.parametrize("n", [2, 4, 8, 16])
+def test_a_sum_over_chips_has_the_same_bits_on_every_chip(n: int, small_node: System) -> None:
+    """Chips count the others from themselves, so each adds the parts in another order."""
+    parts = np.random.default_rng(n).standard_normal(n).astype(np.float32)
+    layout = compile_on_one_chip(tiny(), small_node, n=1).cut.layouts(Kind())[0]
+    found = set()
+    for rank in range(n):
+        step = LatentStep(layout, "sum", 0)
+        buffers = [Buffer(f"part{j}", Type.F32) for j in range(n)]
+        total = step.total(buffers, "sum")
+        values = {id(b): parts[rank ^ j] for j, b in enumerate(buffers)}
+        for task in step.plan.tasks:
+            (node,), ((_, target, _),) = task.nodes, task.outputs
+            first, second = (s.buffer for s in node.sources if isinstance(s, FromBuffer))
+            assert node.op == "add"
+            values[id(target)] = values[id(first)] + values[id(second)]
+        found.add(values[id(total)].tobytes())
+    assert len(found) == 1

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from takt.chips import System
+from takt.chips import System, load_chip
 from takt.errors import CapacityError, UnsupportedError, UsageError
+from takt.lpu import compile_model
 from takt.lpu.system import fewest_chips, most_users
 from takt.lpu.system.compile import SystemCompiled, compile_system
 from takt.lpu.system.fit import longest_context
 from takt.lpu.system.stages import Stage
-from takt.models import SHAPES, Experts, ModelShape
+from takt.models import SHAPES, Experts, ModelShape, random_model
 
 from .conftest import tiny
 
@@ -116,6 +117,7 @@ REFUSED: dict[str, tuple[ModelShape, str]] = {
     "encoder": (SHAPES["bert-base"], "encoder"),
     "capped logits": (tiny(logit_softcap=30.0), "capped logits"),
     "scaled embeddings": (tiny(embedding_scale=2.0), "scaled embeddings"),
+    "a bias before a norm of heads": (tiny(qk_norm=True, biases=("attn.q",)), "behind a bias"),
     "weighted inputs": (tiny(experts=Experts(**SOME, weighted_inputs=True)), "weighted"),
     "bias on probabilities": (tiny(experts=Experts(**SOME, selection_bias=True)), "probabilities"),
     "groups by probabilities": (tiny(experts=Experts(**SOME, n_groups=2)), "probabilities"),
@@ -124,6 +126,13 @@ REFUSED: dict[str, tuple[ModelShape, str]] = {
         "320 experts",
     ),
 }
+
+
+def test_one_chip_refuses_heads_that_it_cannot_lower_too() -> None:
+    with pytest.raises(UnsupportedError, match="behind a bias"):
+        compile_model(
+            random_model(tiny(qk_norm=True, biases=("attn.k",))), load_chip("lpu-v1"), context=64
+        )
 
 
 @pytest.mark.parametrize(("shape", "what"), REFUSED.values(), ids=REFUSED)

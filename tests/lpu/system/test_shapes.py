@@ -78,6 +78,8 @@ def shapes(draw: st.DrawFn) -> ModelShape:
     """One layer of anything small."""
     n_kv_heads = draw(st.integers(1, 3))
     layer_norm = draw(st.booleans())
+    qk_norm = not layer_norm and draw(st.booleans())
+    unbiased = ("attn.q", "attn.k") if qk_norm else ()  # refused together
     biases = ("attn.q", "attn.k", "attn.v", "attn.o", "ffn.up", "ffn.down")
     return tiny(
         n_layers=1,
@@ -91,8 +93,8 @@ def shapes(draw: st.DrawFn) -> ModelShape:
         position="learned" if layer_norm else "rope",
         gated=not layer_norm,
         activation=draw(st.sampled_from(["gelu", "relu"])) if layer_norm else "silu",
-        biases=tuple(b for b in biases if draw(st.booleans())),
-        qk_norm=not layer_norm and draw(st.booleans()),
+        biases=tuple(b for b in biases if b not in unbiased and draw(st.booleans())),
+        qk_norm=qk_norm,
         rope_interleaved=draw(st.booleans()),
         windows=(draw(st.sampled_from([None, 2])),),
     )

@@ -51,14 +51,21 @@ class HeadLanes:
         return len(self.k)
 
 
+def require_heads(shape: ModelShape, lanes: int) -> None:
+    """Raise UnsupportedError for heads that the compiler cannot lay out or lower."""
+    if shape.head_dim > lanes:
+        raise UnsupportedError(f"head_dim {shape.head_dim} does not fit the chip's {lanes} lanes")
+    if shape.qk_norm and {"attn.q", "attn.k"} & set(shape.biases):
+        raise UnsupportedError(f"{shape.name} has a norm of every head behind a bias")
+
+
 def head_lanes(shape: ModelShape, lanes: int, *, even: bool = False) -> HeadLanes:
     """Lane maps for queries, keys (rotary order), values and attention output (natural order).
 
     `even` spreads the heads evenly over the vectors, which are as few as without.
     """
+    require_heads(shape, lanes)
     hd = shape.head_dim
-    if hd > lanes:
-        raise UnsupportedError(f"head_dim {hd} does not fit the chip's {lanes} lanes")
     per = lanes // hd
     group = shape.n_heads // shape.n_kv_heads
     vectors = -(-shape.n_kv_heads // per)

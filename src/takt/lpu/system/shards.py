@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from takt.errors import UnsupportedError
-from takt.lpu.compiler.lanes import ZERO, HeadLanes, Lanes, plain
+from takt.lpu.compiler.lanes import ZERO, HeadLanes, Lanes, plain, require_heads
 from takt.models import ModelShape
 
 
@@ -126,9 +126,8 @@ def _heads(shape: ModelShape, rank: int, n: int, lanes: int) -> tuple[HeadLanes,
     If there are fewer key heads than chips, several chips hold the same one for different queries. If the key heads of
     a chip fill less than a vector, they are laid down more than once, so that queries fill theirs.
     """
+    require_heads(shape, lanes)
     hd = shape.head_dim
-    if hd > lanes:
-        raise UnsupportedError(f"head_dim {hd} does not fit the chip's {lanes} lanes")
     group = shape.n_heads // shape.n_kv_heads
     sharers = max(1, n // shape.n_kv_heads)  # as `key_sharers`
     per_kv = -(-group // sharers)
