@@ -1,7 +1,7 @@
 """Speed of Takt on this machine, each figure beside a reference measured in the same run or published.
 
     python benchmarks/bench.py                    everything, some minutes
-    python benchmarks/bench.py --only decode      decode, compile, engines, encoders, systems
+    python benchmarks/bench.py --only decode      decode, compile, engines, encoders, systems, host
     python benchmarks/bench.py --quick            tiny models: does it run at all
     python benchmarks/bench.py --json FILE        the same figures as JSON ("-": to stdout, in place of tables)
 
@@ -34,6 +34,7 @@ from measure import (
     engines,
     partition,
 )
+from native import Native, native
 from rich.console import Console
 from rich.table import Table
 from shapes import by_name
@@ -41,7 +42,7 @@ from shapes import by_name
 from takt.chips import Chip, load_chip
 from takt.errors import TaktError
 
-SECTIONS = ("decode", "compile", "engines", "encoders", "systems")
+SECTIONS = ("decode", "compile", "engines", "encoders", "systems", "host")
 BERT_BASE_CYCLES = 117_000  # published for the first chip of this kind: arXiv 2206.11062
 LLAMA_70B_TOKENS = 300.0  # a second and user, "more than": The Next Platform, 2023-11-27
 
@@ -55,6 +56,7 @@ class Plan:
     engines: tuple[tuple[str, int], ...]  # shape, fast steps a round
     encoders: tuple[tuple[str, int, str, int | None], ...]  # shape, tokens, weights, published
     systems: tuple[tuple[str, str, int, float | None], ...]  # model, system, chips, published
+    host: tuple[tuple[str, str, int], ...]  # model, stored, tokens
     rounds: int
 
 
@@ -79,6 +81,14 @@ FULL = Plan(
         ("gpt-oss-120b", "lpx-rack", 512, None),
         ("deepseek-v3", "lpx-rack", 2304, None),
     ),
+    host=(
+        ("default", "f16", 64),
+        ("default", "q8_0", 64),
+        ("stories15m", "f16", 64),
+        ("stories15m", "q8_0", 64),
+        ("smollm-135m", "f16", 64),
+        ("smollm-135m", "q8_0", 64),
+    ),
     rounds=7,
 )
 QUICK = Plan(
@@ -87,6 +97,7 @@ QUICK = Plan(
     engines=(("tiny", 4),),
     encoders=(("tiny-bert", 16, "fp16", None),),
     systems=(("stories260k", "groqnode-v1", 2, None),),
+    host=(("tiny", "f16", 4),),
     rounds=2,
 )
 
@@ -155,6 +166,14 @@ def _cases(name: str, plan: Plan, chip: Chip, rounds: int, threads: int) -> Iter
     elif name == "systems":
         for case in plan.systems:
             yield f"{case[0]} on {case[2]} chips", lambda c=case: partition(*c)
+    elif name == "host":
+        for model, stored, tokens in plan.host:
+            yield (
+                f"{model} {stored}",
+                lambda m=model, w=stored, n=tokens: native(
+                    m, stored=w, tokens=n, rounds=rounds, threads=threads
+                ),
+            )
     else:
         for shape, tokens, weights, published in plan.encoders:
             yield (
@@ -182,6 +201,7 @@ def _print(console: Console, machine: dict[str, object], results: dict[str, list
         "engines": _engine_table,
         "encoders": _encoder_table,
         "systems": _system_table,
+        "host": _host_table,
     }
     for name, rows in results.items():
         if rows:
@@ -295,6 +315,26 @@ def _system_table(rows: list[Partition]) -> Table:
             ""
             if published is None
             else f"{published:,.0f}, ×{r.tokens_per_s_user / published:.1f}",
+        )
+    return table
+
+
+def _host_table(rows: list[Native]) -> Table:
+    table = _table(
+        "llama.cpp on these processors: ms a token after the first, and ms to the first; median (least–most)",
+        "model", "weights", "GB/s read", "µs a layer", "predicted", "measured", "ratio", "first: predicted", "measured",
+    )  # fmt: skip
+    for r in rows:
+        table.add_row(
+            r.model,
+            r.weights,
+            f"{r.read_bytes_per_s / 1e9:.1f}",
+            f"{r.layer_s * 1e6:.1f}",
+            f"{r.predicted_token_s * 1e3:.2f}",
+            _range(r.measured_token_ms, 2),
+            f"{r.measured_over_predicted:.2f}",
+            f"{r.predicted_prompt_s * 1e3:.2f}",
+            _range(r.measured_prompt_ms, 2),
         )
     return table
 

@@ -7,12 +7,32 @@ from pathlib import Path
 import pytest
 
 LEAVES = ("units", "errors", "flags")
-ROOMS = ("chips", "models", "lpu", "perf", "serving", "plan", "claims", "report", "server", "cli")
+ROOMS = (
+    "chips",
+    "models",
+    "lpu",
+    "perf",
+    "serving",
+    "plan",
+    "accuracy",
+    "claims",
+    "report",
+    "server",
+    "cli",
+)
 WINGS = (
+    "chips.lookup",
+    "chips.measure",
     "lpu.encoders",
     "lpu.kernels",
     "lpu.system",
     "lpu.vision",
+    "models.outlines",
+    "perf.corrections",
+    "perf.kernels",
+    "perf.lpu",
+    "plan.hybrids",
+    "plan.lpus",
 )  # parts of a large room with a face of their own
 PLACE = dict.fromkeys(LEAVES, 0) | {room: i for i, room in enumerate(ROOMS, start=1)}
 MAX_FACE = 14

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("transformers", reason="what decoding is compared with")
+pytest.importorskip("xllamacpp", reason="what runs models on this machine's processors")
 
 
 def bench(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,9 +31,17 @@ def quick(repository: Path) -> dict[str, Any]:
 
 
 def test_every_section_reports_its_cases(quick: dict[str, Any]) -> None:
-    sections = ("decode", "compile", "engines", "encoders", "systems")
+    sections = ("decode", "compile", "engines", "encoders", "systems", "host")
     assert set(quick) == {"machine", *sections}
-    assert [len(quick[name]) for name in sections] == [1] * 5
+    assert [len(quick[name]) for name in sections] == [1] * 6
+
+
+def test_this_machine_is_measured_beside_what_was_predicted(quick: dict[str, Any]) -> None:
+    (case,) = quick["host"]
+    ratio = case["measured_token_ms"]["median"] / 1e3 / case["predicted_token_s"]
+    assert case["measured_over_predicted"] == pytest.approx(ratio)
+    assert case["predicted_token_s"] > case["layer_s"] > 0
+    assert case["predicted_prompt_s"] > 0
 
 
 def test_a_system_reports_what_the_verb_says(quick: dict[str, Any]) -> None:

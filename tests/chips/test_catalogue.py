@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
-from takt.chips import Chip, Kind, check_chips, chip_ids, list_chips, load_chip
+from takt.chips import Chip, Kind, list_chips, load_chip
+from takt.chips.lookup import check_chips
+from takt.chips.read import chip_ids
 from takt.errors import UsageError
 
 

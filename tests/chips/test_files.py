@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from takt.chips import Kind, check_chips, load_chip
+from takt.chips import Kind, load_chip
+from takt.chips.lookup import check_chips
 from takt.errors import DataErrors, Problem, UsageError
 
 Write = Callable[[str], Path]

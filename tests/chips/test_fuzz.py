@@ -6,7 +6,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from takt.chips import check_chips, load_chip
+from takt.chips import load_chip
+from takt.chips.lookup import check_chips
 from takt.chips.schema import GROUPS, SPECS
 from takt.errors import TaktError
 

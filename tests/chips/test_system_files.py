@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from takt.chips import Chip, System, check_chips, load_any, load_chip, load_system
+from takt.chips import Chip, System, load_chip, load_system
+from takt.chips.lookup import check_chips, load_any
 from takt.chips.system_schema import GROUPS, SPECS
 from takt.errors import DataErrors, Problem, TaktError
 

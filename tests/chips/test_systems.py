@@ -6,16 +6,8 @@ from functools import cache
 
 import pytest
 
-from takt.chips import (
-    Kind,
-    Network,
-    Reach,
-    System,
-    check_chips,
-    list_systems,
-    load_chip,
-    load_system,
-)
+from takt.chips import Kind, Network, System, list_systems, load_chip, load_system
+from takt.chips.lookup import Reach, check_chips
 from takt.errors import UsageError
 
 NAMES = ("dragonfly-v1", "groqnode-v1", "groqrack-v1", "lpx-halves", "lpx-rack", "single")

@@ -68,6 +68,7 @@ class Chip:
 
     id: str
     name: str
+    vendor: str
     silicon: Silicon
     power: Power
     core: Core

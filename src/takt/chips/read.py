@@ -6,13 +6,15 @@ A chip is a fact sheet (``sheets``) with the groups of ``schema``, whose facts g
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from takt.chips.chip import Chip, Fact
 from takt.chips.problems import Report
+from takt.chips.read_accelerator import accelerator_ids
 from takt.chips.rules import check_agreement, settle_dependents
 from takt.chips.schema import GROUPS, SPECS
 from takt.chips.sheets import Form, find_sheet, grouped, read_sheet, sheet_ids
-from takt.errors import DataErrors
+from takt.errors import DataErrors, UsageError
 
 __all__ = ["CHIP", "chip_ids", "list_chips", "load_chip", "read_chip"]
 
@@ -30,6 +32,8 @@ CHIP = Form(
     folder=Path(__file__).parent / "catalogue",
     groups=GROUPS,
     specs=SPECS,
+    texts=("vendor",),
+    defaults=MappingProxyType({"vendor": "unknown"}),
     settle=_settle,
 )
 
@@ -44,6 +48,9 @@ def load_chip(name_or_path: str | Path) -> Chip:
 
     Raises UsageError when there is neither, DataErrors with every problem when the file is wrong.
     """
+    if str(name_or_path) in accelerator_ids():
+        hint = f"LPUs are {', '.join(chip_ids())}; a file of your own ends in .toml"
+        raise UsageError(f"{name_or_path} is no LPU", hint=hint)
     report = Report()
     chip = read_chip(find_sheet(name_or_path, CHIP), report)
     if chip is None:
@@ -68,6 +75,7 @@ def read_chip(path: Path, report: Report) -> Chip | None:
     return Chip(
         id=sheet.id,
         name=sheet.name,
+        vendor=sheet.texts["vendor"][0],
         facts=tuple(sheet.facts[key] for key in SPECS),
         sources=tuple(sorted(sheet.sources.items())),
         **grouped(sheet, CHIP),

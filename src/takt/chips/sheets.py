@@ -1,7 +1,8 @@
 """Fact sheets: TOML files of facts, of chips or of systems, and all that is wrong with them at once.
 
-A sheet either states every fact of its form, or names a ``base`` and states what differs. Those that
-ship lie in the form's folder; a user's file works wherever an id does, as a base too.
+A sheet either states every fact of its form (every one that must be known, where the form is
+``sparse``), or names a ``base`` and states what differs. Those that ship lie in the form's folder; a
+user's file works wherever an id does, as a base too.
 
 Does not know what a fact means, what one row may hold (``rows``), nor how facts must go together:
 a form brings the last as a function.
@@ -9,7 +10,7 @@ a form brings the last as a function.
 
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ class Form:
 
     ``settle(facts, stated, report)`` gives all facts, with those that follow from others made
     right, and notes what does not agree; ``stated`` are the keys that the sheet itself states.
+    ``defaults`` are the texts that may be left out, ``lists`` are lists of texts (none where left
+    out, and never inherited). In a ``sparse`` form so may facts that need not be known.
     """
 
     noun: str
@@ -42,18 +45,25 @@ class Form:
     groups: Mapping[str, type]
     specs: Mapping[str, Spec]
     texts: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    lists: tuple[str, ...] = ()
+    sparse: bool = False
     settle: Callable[[_Facts, Collection[str], Report], _Facts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """A sheet without problems: every fact of its form by key, every text with the file it is from."""
+    """A sheet without problems: every fact of its form by key, every text with the file it is from.
+
+    A sheet of a sparse form has no fact for what it leaves out.
+    """
 
     id: str
     name: str
     sources: Mapping[str, str]
     facts: _Facts
     texts: Mapping[str, tuple[str, Path]]
+    lists: Mapping[str, tuple[str, ...]]
 
 
 def sheet_ids(form: Form) -> tuple[str, ...]:
@@ -109,7 +119,12 @@ def read_sheet(
     if report.count() > before:
         return None
     return Sheet(
-        id=header.id, name=header.name, sources=header.sources, facts=facts, texts=header.texts
+        id=header.id,
+        name=header.name,
+        sources=header.sources,
+        facts=facts,
+        texts=header.texts,
+        lists=header.lists,
     )
 
 
@@ -120,7 +135,7 @@ def grouped(sheet: Sheet, form: Form) -> dict[str, Any]:
     values: dict[str, dict[str, Any]] = {group: {} for group in form.groups}
     for key in form.specs:
         group, name = key.split(".")
-        values[group][name] = sheet.facts[key].value
+        values[group][name] = sheet.facts[key].value if key in sheet.facts else None
     return {group: kind(**values[group]) for group, kind in form.groups.items()}
 
 
@@ -150,6 +165,7 @@ class _Header:
     base: Sheet | None
     sources: Mapping[str, str]
     texts: Mapping[str, tuple[str, Path]]
+    lists: Mapping[str, tuple[str, ...]]
 
 
 def _read_header(
@@ -171,8 +187,15 @@ def _read_header(
     texts = dict(base.texts) if base else {}
     for key in form.texts:
         if key in raw or "base" not in raw:
-            texts[key] = (_read_text(raw, key, None, report), path)
-    return _Header(id=sheet_id, name=name, base=base, sources=sources, texts=texts)
+            texts[key] = (_read_text(raw, key, form.defaults.get(key), report), path)
+    return _Header(
+        id=sheet_id,
+        name=name,
+        base=base,
+        sources=sources,
+        texts=texts,
+        lists={key: _read_texts(raw, key, report) for key in form.lists},
+    )
 
 
 def _read_text(raw: Mapping[str, object], key: str, default: str | None, report: Report) -> str:
@@ -181,6 +204,15 @@ def _read_text(raw: Mapping[str, object], key: str, default: str | None, report:
         return value
     report.note(key, "a line of text", "nothing" if value is None else describe(value))
     return "?"
+
+
+def _read_texts(raw: Mapping[str, object], key: str, report: Report) -> tuple[str, ...]:
+    values = raw.get(key, [])
+    if not isinstance(values, list):
+        report.note(key, "a list of texts", describe(values))
+        return ()
+    rows = {f"{key}[{i}]": value for i, value in enumerate(values)}
+    return tuple(_read_text(rows, row, None, report) for row in rows)
 
 
 def _read_base(
@@ -230,14 +262,14 @@ def _mentioned(raw: Mapping[str, object]) -> set[str]:
 
 def _check_complete(keys: Collection[str], form: Form, report: Report) -> None:
     """Note every fact that is not among ``keys``: what is unknown must be said to be."""
-    for key in form.specs:
-        if key not in keys:
+    for key, spec in form.specs.items():
+        if key not in keys and (spec.required or not form.sparse):
             report.note(key, "a row", "nothing")
 
 
 def _read_facts(raw: Mapping[str, object], form: Form, reader: RowReader) -> dict[str, Fact]:
     """The facts that the file itself states. Everything unknown is noted, with a near miss."""
-    header_keys = (*_HEADER_KEYS, *form.texts)
+    header_keys = (*_HEADER_KEYS, *form.texts, *form.lists)
     facts: dict[str, Fact] = {}
     for group, rows in raw.items():
         if group in header_keys:

@@ -11,18 +11,20 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from takt.claims.compute import Answer, answer, task_of
-from takt.claims.sheet import Claim, Computation
+from takt.claims.compute import answer, task_of
+from takt.claims.found import Answer
+from takt.claims.sheet import Claim, Computation, Relation
 from takt.errors import CompileError, ProgramError, UnsupportedError
 
 NOT_COMPUTED = "not computed"
+_ROUNDED = 0.9  # of a figure that was rounded in print, or said to be about so much
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A claim and Takt's figure. `takt` and `ratio` (Takt's by the published one) are None where nothing computes it.
 
-    `seconds` is what the computation took on this machine; claims that share one share it.
+    `workloads` says how it is for others; `seconds` is what the computation took on this machine; claims that share one share it.
     """
 
     claim: Claim
@@ -31,6 +33,22 @@ class Row:
     basis: str
     detail: str
     seconds: float
+    workloads: str = ""
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether Takt's figure is at least as good as the claimed one, for the workload named; None without a figure.
+
+        A tenth less counts as holding, except where the source says "more than" or, of costs, "less than".
+        """
+        if self.ratio is None:
+            return None
+        claim = self.claim
+        gain = self.ratio if claim.better == "higher" else 1 / self.ratio
+        strict = claim.relation is Relation.MORE or (
+            claim.relation is Relation.LESS and claim.better == "lower"
+        )
+        return gain >= (1.0 if strict else _ROUNDED)
 
     @property
     def ratio(self) -> float | None:
@@ -101,6 +119,7 @@ def _row(claim: Claim, outcome: _Outcome) -> Row:
         basis=_basis(outcome.found, claim),
         detail=outcome.found.detail,
         seconds=outcome.seconds,
+        workloads=outcome.found.workloads,
     )
 
 

@@ -6,12 +6,14 @@ Claims about one machine share a computation: `task_of` drops what they differ i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 import msgspec
 
 from takt.chips import Chip, System, load_chip, load_system
+from takt.claims.beside import bandwidth_share, beside, memory_ratio, per_megawatt, work_price
+from takt.claims.found import Answer
 from takt.claims.sheet import Computation
 from takt.errors import CapacityError, UnsupportedError
 from takt.lpu import compile_model
@@ -33,15 +35,7 @@ from takt.units import cycles_to_ns
 
 FACTS = "arithmetic on the facts of the chip"
 SIMULATED = "simulated"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a computation gave: quantities by name, what they rest on, and what was chosen on the way."""
-
-    values: Mapping[str, float]
-    basis: str
-    detail: str = ""
+_ANSWER_BY_QUANTITY = ("work-price", "per-megawatt")
 
 
 def task_of(what: Computation) -> Computation:
@@ -50,6 +44,8 @@ def task_of(what: Computation) -> Computation:
     So do claims about models of one shape, such as Llama 3 and 3.1: cycles hang on sizes alone.
     """
     task = msgspec.structs.replace(what, quantity="", assumed=())
+    if task.compute in _ANSWER_BY_QUANTITY:  # what is missing depends on what was asked for
+        return msgspec.structs.replace(task, quantity=what.quantity)
     if task.compute != "decode" or task.model is None:
         return task
     return msgspec.structs.replace(task, model=_first_alike(task.model, task.context))
@@ -307,5 +303,10 @@ _COMPUTATIONS: Mapping[str, Callable[[Computation], Answer]] = MappingProxyType(
         "decode": _decode,
         "speculative": _speculative,
         "fewest": _fewest,
+        "beside": beside,
+        "memory-ratio": memory_ratio,
+        "bandwidth-share": bandwidth_share,
+        "work-price": work_price,
+        "per-megawatt": per_megawatt,
     }
 )

@@ -40,7 +40,8 @@ class Relation(StrEnum):
 
 Compute = Literal[
     "none", "barrier", "weight-load", "all-reduce", "chip", "rack", "reach", "hops", "image",
-    "encode", "decode", "speculative", "fewest",
+    "encode", "decode", "speculative", "fewest", "beside", "memory-ratio", "bandwidth-share",
+    "work-price", "per-megawatt",
 ]  # fmt: skip
 
 
@@ -56,7 +57,8 @@ class Computation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Which of Takt's computations answers a claim, with its parameters; None where it has no such parameter.
 
     Without `chips`, `racks` takes the fewest whole racks that hold the model. `users` "most" are as many as fit.
-    `assumed` are the conditions that the claim leaves open and Takt chose. `reason`: why there is none.
+    `beside` is the chip that `system` or `chip` is held against, with weights in `precision`; `also` are further ones, `gpu` works
+    together with `system` over `link`, at `speed` tokens a second for each user. `assumed` are the conditions that the claim leaves open and Takt chose. `reason`: why there is none.
     """
 
     compute: Compute
@@ -75,6 +77,12 @@ class Computation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     draft_chips: int | None = None
     acceptance: float | None = None
     reach_gb: float | None = None
+    beside: str | None = None
+    also: tuple[str, ...] = ()
+    gpu: str | None = None
+    link: str | None = None
+    precision: str = "fp8"
+    speed: float | None = None
     assumed: tuple[str, ...] = ()
 
 

@@ -53,6 +53,11 @@ VERBS = (
         summary="sentence vectors with an encoder, and how alike the sentences are",
     ),
     Verb(
+        name="compare",
+        module="takt.cli.compare",
+        summary="a model on many chips: chips needed, speed, joules and dollars for a latency to meet",
+    ),
+    Verb(
         name="claims",
         module="takt.cli.claims",
         summary="what is in print about LPUs, beside Takt's own figures and why they differ",

@@ -110,6 +110,8 @@ def _document(row: Row) -> dict[str, object]:
         "unit": claim.unit,
         "ratio": row.ratio,
         "better": claim.better,
+        "holds": row.holds,
+        "workloads": row.workloads,
         "why": row.why,
         "basis": row.basis,
         "detail": row.detail,
@@ -163,6 +165,8 @@ def _in_full(row: Row) -> str:
         ("why", row.why),
     ]
     if row.takt is not None:
+        cells += [("holds", "yes" if row.holds else "no")]
+        cells += [("workloads", row.workloads)] if row.workloads else []
         cells += [("basis", row.basis)] + ([("machine", row.detail)] if row.detail else [])
     if claim.takt.assumed:
         cells.append(("assumed", "; ".join(claim.takt.assumed)))

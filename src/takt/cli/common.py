@@ -4,12 +4,12 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from takt.chips import Chip, list_chips, load_chip
+from takt.cli.outputs import AsJson, writable
 from takt.cli.progress import waiting
 from takt.errors import UsageError
 from takt.lpu import Compiled, Step, TaktFile, compile_model, load_takt
@@ -34,7 +34,6 @@ __all__ = [
 
 DEFAULT_CHIP = "lpu-v1"
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ChipName = Annotated[
     str, typer.Option("--chip", metavar="ID|FILE", help="An id of `takt chips`, or a .toml file.")
 ]
@@ -144,15 +143,6 @@ def open_file(path: str, chip: str | None) -> tuple[TaktFile, Chip]:
     found = load_chip(content.chip_id if chip is None else chip)
     content.check_chip(found)
     return content, found
-
-
-def writable(output: str) -> None:
-    """Say now, not after a long computation, that there is nowhere to write."""
-    path = Path(output)
-    if path.is_dir():
-        raise UsageError(f"{output} is a directory, expected a file to write")
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no directory {path.parent}")
 
 
 def print_json(document: Mapping[str, object]) -> None:

@@ -26,6 +26,7 @@ from takt.cli.common import (
     print_json,
 )
 from takt.cli.progress import waiting
+from takt.cli.run_host import HostOptions, run_on_host
 from takt.cli.run_system import SystemRun, run_on_system
 from takt.cli.see_system import Chips, Group, SystemName
 from takt.cli.table import aligned
@@ -75,6 +76,12 @@ def command(
     stop: Annotated[
         str, typer.Option("--stop", metavar="eos|never", help="At the end-of-text token, or not.")
     ] = "eos",
+    on: Annotated[
+        str,
+        typer.Option(
+            "--on", metavar="lpu|host", help="A simulated LPU, or this machine's own processors."
+        ),
+    ] = "lpu",
     chip: ChipName = DEFAULT_CHIP,
     system: SystemName = None,
     chips: Chips = None,
@@ -82,6 +89,15 @@ def command(
     weights: Weights = "fp16",
     context: Context = None,
     engine: Engine = "fast",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads",
+            metavar="N",
+            help="With --on host [default: all processors].",
+            show_default=False,
+        ),
+    ] = None,
     tokenizer: TokenizerFile = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the text.")] = False,
     as_json: AsJson = False,
@@ -97,6 +113,7 @@ def command(
       takt run 'import os' --chip my-chip.toml    what if it were another chip
       takt run random:stories15m '1 2 3'          no tokenizer: ids instead of text
       takt run 'import os' --system groqnode-v1   cut over the eight chips of a node
+      takt run 'import os' --on host              this machine's processors: measured, predicted
 
     The same command prints the same bytes on stdout, on every machine; how fast this machine was
     goes to stderr. Cycles are exact: the compiler claims them and the machine confirms them.
@@ -107,7 +124,28 @@ def command(
         raise UsageError(f"--engine {engine!r}: expected {' or '.join(ENGINES)}")
     if stop not in ("eos", "never"):
         raise UsageError(f"--stop {stop!r}: expected eos or never")
+    if on not in ("lpu", "host"):
+        raise UsageError(f"--on {on!r}: expected lpu or host")
     model_name, prompt = _split(words)
+    if on == "host":
+        _only_for_lpus(chip=chip != DEFAULT_CHIP, system=system, chips=chips, group=group)
+        _only_for_lpus(engine=engine != "fast")
+        if temperature or top_k or top_p != 1.0:
+            raise UsageError("--on host always takes the most likely token")
+        options = HostOptions(
+            model=model_name,
+            prompt=prompt,
+            tokenizer=tokenizer,
+            weights=weights,
+            context=context,
+            threads=threads,
+            max_tokens=max_tokens,
+            stop=stop,
+        )
+        run_on_host(options, prompt_ids, quiet=quiet, as_json=as_json)
+        return
+    if threads is not None:
+        raise UsageError("--threads is about this machine's processors", hint="add --on host")
     sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     if system is not None:
         if chip != DEFAULT_CHIP:
@@ -157,6 +195,12 @@ def command(
         sys.stdout.write("\n" + _describe(engine, generation, summary))
         sys.stdout.flush()
         sys.stderr.write(_host(compile_s, summary))
+
+
+def _only_for_lpus(**options: object) -> None:
+    for name, given in options.items():
+        if given not in (None, False):
+            raise UsageError(f"--{name} is about LPUs", hint="leave it out, or leave out --on host")
 
 
 def _check_length(ids: Sequence[int], context: int) -> None:

@@ -11,9 +11,14 @@ and for many chips, of which one token's way is a line of visits:
     line_trace    the timeline                                     use         how much of each unit was in use
     line_plot     the pipeline as a picture
 
+and for many kinds of chip:
+
+    compare_plot  speed for each user against throughput
+
 It prints nothing; `cli` does.
 """
 
+from takt.report.compare_plot import write_compare_plot
 from takt.report.line import SystemSchedule
 from takt.report.line_plot import write_pipeline_plot
 from takt.report.line_profile import SystemProfile
@@ -35,6 +40,7 @@ __all__ = [
     "pack",
     "summarise",
     "unpack",
+    "write_compare_plot",
     "write_pipeline_plot",
     "write_plot",
     "write_system_trace",

@@ -1,0 +1,88 @@
+"""Measured beside computed: one observation a figure of a case, in logarithms of time.
+
+Rates are turned into times (1 ÷ rate), so that one effect can move all figures alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from takt.perf.corrections import FIGURES, Corrections, Figure, Situation, slopes
+
+from .case import Measured
+from .compute import Computed
+
+__all__ = ["Observation", "corrected_logs", "observations", "slopes_of"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One figure of one case; `measured` and `computed` are natural logarithms of a time or an energy."""
+
+    computed_case: Computed
+    figure: Figure
+    situation: Situation
+    measured: float
+    computed: float
+
+
+def observations(computed: Sequence[Computed]) -> list[Observation]:
+    """Every figure that a case has both measured and computed."""
+    found = []
+    for item in computed:
+        for figure in FIGURES:
+            measured = _measured(item.case.measured, figure)
+            if measured is not None and figure in item.log:
+                found.append(
+                    Observation(
+                        computed_case=item,
+                        figure=figure,
+                        situation=replace(item.situation, figure=figure),
+                        measured=measured,
+                        computed=item.log[figure],
+                    )
+                )
+    return found
+
+
+def _measured(measured: Measured, figure: Figure) -> float | None:
+    value: float | None
+    if figure == "tpot":
+        value = measured.tpot_ms
+    elif figure == "ttft":
+        value = measured.ttft_ms
+    elif figure == "energy":
+        value = measured.j_per_output_token
+    elif figure == "step_time":
+        value = measured.step_ms
+    else:
+        rates = (measured.output_tokens_per_s, measured.total_tokens_per_s, measured.requests_per_s)
+        value = next((rate for rate in rates if rate is not None), None)
+        return None if not value else -float(np.log(value))
+    return None if not value or value <= 0 else float(np.log(value))
+
+
+def slopes_of(rows: Sequence[Observation]) -> Floats:
+    """[rows, 4] factors of the effects."""
+    users = np.asarray([row.computed_case.users for row in rows])
+    context = np.asarray([row.computed_case.context for row in rows])
+    chips = np.asarray([row.situation.n_chips for row in rows], dtype=np.float64)
+    out = slopes(users, context, 1)
+    out[3] = (np.log2(chips) - 2.0) / 2.0
+    return np.ascontiguousarray(out.T)
+
+
+def corrected_logs(rows: Sequence[Observation], corrections: Corrections) -> Floats:
+    """Computed logarithms plus the effects that are known of each row."""
+    out = np.empty(len(rows))
+    for i, row in enumerate(rows):
+        item = row.computed_case
+        factor = corrections.log_factor(
+            row.situation, np.asarray(item.users), np.asarray(item.context)
+        )
+        out[i] = row.computed + float(factor)
+    return out

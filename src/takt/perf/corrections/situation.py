@@ -1,0 +1,97 @@
+"""What is known of a deployment when its figure is corrected: names and sizes, and the effects made of them.
+
+A correction is a sum of named effects (``engine=vllm``, ``engine=vllm chip=h200-sxm``, …), each a constant and
+slopes over how many users, positions and chips there are. Every effect comes twice: for the time of steps,
+whichever figure shows it, and for one figure alone (``… figure=energy``). Here are the names; `effects` holds
+their values, and the accuracy room fits them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..estimate import Floats
+
+__all__ = ["FAMILIES", "SLOPES", "Situation", "slopes"]
+
+# Each family of effects: the fields whose values name one effect. From coarse to fine.
+_PLAIN: tuple[tuple[str, ...], ...] = (
+    (),
+    ("engine",),
+    ("vendor",),
+    ("architecture",),
+    ("chip",),
+    ("kind",),
+    ("model",),
+    ("weights",),
+    ("mode",),
+    ("campaign",),
+    ("engine", "mode"),
+    ("engine", "architecture"),
+    ("engine", "chip"),
+    ("engine", "kind"),
+    ("engine", "model"),
+    ("chip", "model"),
+    ("architecture", "weights"),
+    ("architecture", "kind"),
+    ("model", "weights"),
+    ("split", "kind"),
+    ("engine", "split"),
+    ("campaign", "engine"),
+    ("campaign", "chip"),
+    ("campaign", "model"),
+    ("campaign", "mode"),
+    ("engine", "architecture", "model", "weights"),
+    ("engine", "chip", "model", "weights", "mode"),
+    ("engine", "chip", "model", "weights", "mode", "split"),
+    ("campaign", "engine", "version", "chip", "model", "weights", "mode"),
+    ("campaign", "engine", "version", "chip", "model", "weights", "mode", "split"),
+)
+FAMILIES = _PLAIN + tuple((*fields, "figure") for fields in _PLAIN)
+SLOPES = ("constant", "users", "context", "chips")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Names by which effects are looked up; "" where nothing is known.
+
+    `kind`: dense or experts, with the kind of attention. `mode`: how users come, whether prompts are read
+    elsewhere and tokens guessed ahead. `campaign`: who measured, for rows of a known file. `split`: tp, dp, ep.
+    `figure`: `tpot`, `ttft`, `throughput`, `energy` or `step_time`.
+    """
+
+    figure: str
+    engine: str
+    chip: str
+    vendor: str
+    architecture: str
+    model: str
+    kind: str
+    weights: str
+    mode: str
+    split: str
+    n_chips: int
+    campaign: str = ""
+    version: str = ""
+
+    def effects(self) -> Iterator[tuple[int, str]]:
+        """(family, name) of every effect that applies: families whose fields are all known."""
+        for index, fields in enumerate(FAMILIES):
+            values = [getattr(self, field) for field in fields]
+            if all(values):
+                pairs = zip(fields, values, strict=True)
+                yield index, " ".join(f"{field}={value}" for field, value in pairs) or "all"
+
+
+def slopes(users: Floats, context: Floats, n_chips: int) -> Floats:
+    """[4, …]: what an effect's constant and slopes are multiplied by, each about −1 to 1."""
+    users, context = np.broadcast_arrays(users, context)
+    return np.stack(
+        [
+            np.ones(users.shape),
+            (np.log2(np.maximum(users, 0.25)) - 4.0) / 4.0,
+            (np.log2(np.maximum(context, 16.0)) - 11.0) / 3.0,
+            np.full(users.shape, (np.log2(n_chips) - 2.0) / 2.0),
+        ]
+    )

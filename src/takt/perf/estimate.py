@@ -1,0 +1,25 @@
+"""What a step costs, and what the figure rests on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Estimate", "Floats"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Time and energy of steps, elementwise over the batches and contexts asked for.
+
+    `time_s`, `energy_j`: of one step on all chips of the deployment. `error`: relative error to expect (a median of
+    cross-validated figures, one number). `basis`: what the figures rest on: `measured:…`, `roofline`, `fitted:…`,
+    `simulated`, `published:…`, `assumed:…`.
+    """
+
+    time_s: Floats
+    energy_j: Floats
+    error: float
+    basis: frozenset[str]

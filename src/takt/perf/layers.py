@@ -1,0 +1,275 @@
+"""What one chip does in a step of a model: products, attention and exchanges of its share, in seconds.
+
+Everything that depends only on how many tokens a step has is summed once into a curve over tokens
+(`LinearCurve`); attention, which depends on contexts too, is asked from the kernels each time. Knows nothing
+of engines (`step` adds their overheads) nor of users in flight.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from takt.models.outlines import Attention, LayerGroup, Outline
+
+from .deployment import Deployment
+from .estimate import Floats
+from .kernels import Kernels
+
+__all__ = ["LinearCurve", "attention_decode_s", "attention_prompt_s", "linear_curve"]
+
+_ACTIVATION_BYTES = 2  # activations travel and are normalised as 16-bit numbers
+# Passes over a token's activations in a layer outside products: two norms joined with their residual sums,
+# rotation with the cache written, activation function; each reads and writes about dim numbers.
+_PASSES_A_LAYER = 4
+# Tokens at which a curve is computed: every count to 8, then eight an octave.
+_MAX_TOKENS = 1 << 18
+_GRID = np.unique(
+    np.concatenate(
+        [np.arange(1, 9), np.round(2 ** np.arange(3, np.log2(_MAX_TOKENS) + 0.01, 0.125))]
+    )
+).astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearCurve:
+    """Seconds of all that depends on the tokens of a step alone, between grid points by straight lines in the logarithms."""
+
+    log_tokens: Floats
+    log_s: Floats
+
+    def __call__(self, tokens: Floats) -> Floats:
+        """Seconds for that many tokens (any shape); beyond the grid in proportion."""
+        at = np.log(np.maximum(tokens, 1.0))
+        beyond = np.maximum(at - self.log_tokens[-1], 0.0)
+        return np.exp(np.interp(at, self.log_tokens, self.log_s) + beyond)
+
+
+def linear_curve(model: Outline, deployment: Deployment, kernels: Kernels) -> LinearCurve:
+    """The curve of a model on one chip of a deployment.
+
+    Tokens are those of one attention group; products of the feed-forward see the tokens of all `dp` groups.
+    """
+    tokens = _GRID
+    total = np.zeros_like(tokens)
+    for group in model.groups:
+        total += group.count * (
+            _projections_s(group.attention, deployment, kernels, tokens)
+            + _feed_forward_s(model, group, deployment, kernels, tokens)
+            + _exchanges_s(model, group, deployment, kernels, tokens)
+            + _passes_s(model, kernels, tokens)
+        )
+    total += _draft_s(model, deployment, total)
+    total += kernels.gemm(tokens, _ceil(model.vocab_size, deployment.tp), model.dim)
+    total += (deployment.pp - 1) * kernels.send(tokens * model.dim * _ACTIVATION_BYTES)
+    # Measurement noise in a table must not make a larger step cheaper.
+    return LinearCurve(
+        log_tokens=np.log(tokens), log_s=np.log(np.maximum.accumulate(np.maximum(total, 1e-9)))
+    )
+
+
+def _draft_s(model: Outline, deployment: Deployment, layers_s: Floats) -> Floats:
+    """A drafted token is one pass through a draft layer, as long as a layer of the model."""
+    if not deployment.draft_tokens:
+        return np.zeros_like(layers_s)
+    return deployment.draft_tokens * layers_s / max(model.n_layers, 1)
+
+
+def _ceil(size: int, parts: int) -> int:
+    return max(1, -(-size // parts))
+
+
+def _projections_s(
+    attention: Attention, deployment: Deployment, kernels: Kernels, tokens: Floats
+) -> Floats:
+    """All projections of a layer: those in cut by outputs, the one out cut by inputs.
+
+    Matrices that read the same input are one product, as every engine joins them. The low-rank matrices of
+    latent attention are whole on every chip: their results feed all heads.
+    """
+    precision, tp = deployment.precision, deployment.tp
+    joined: dict[int, int] = {}
+    *ins, out = attention.matrices or ((0, 0),)
+    for rows, columns in ins:
+        whole = attention.kind == "latent" and _is_low_rank(attention, rows)
+        joined[columns] = joined.get(columns, 0) + (rows if whole else _ceil(rows, tp))
+    products = [(rows, columns) for columns, rows in joined.items()]
+    if out[0]:
+        products.append((out[0], _ceil(out[1], tp)))
+    total = np.zeros_like(tokens)
+    for rows, columns in products:
+        total += kernels.gemm(tokens, rows, columns, precision.weights, deployment.compute)
+    return total
+
+
+def _is_low_rank(attention: Attention, rows: int) -> bool:
+    return rows < attention.n_heads * attention.head_dim // 2 and rows <= 4096
+
+
+def _feed_forward_s(
+    model: Outline, group: LayerGroup, deployment: Deployment, kernels: Kernels, tokens: Floats
+) -> Floats:
+    ffn, precision = group.ffn, deployment.precision
+    cut = deployment.tp * deployment.dp
+    everyone = tokens * deployment.dp
+    width = ffn.shared_dim if ffn.n_experts else ffn.hidden_dim
+    total = np.zeros_like(tokens)
+    if width:
+        part = _ceil(width, cut)
+        types = (precision.weights, deployment.compute)
+        total += kernels.gemm(everyone, (ffn.n_matrices - 1) * part, model.dim, *types)
+        total += kernels.gemm(everyone, model.dim, part, *types)
+    if ffn.n_experts:
+        total += kernels.gemm(tokens, ffn.n_experts, model.dim)
+        total += kernels.experts(
+            everyone,
+            model.dim,
+            ffn.hidden_dim,
+            ffn.n_experts,
+            ffn.top_k,
+            n_matrices=ffn.n_matrices,
+            tp=cut // deployment.ep,
+            ep=deployment.ep,
+            weights=precision.experts or precision.weights,
+        )
+    return total
+
+
+def _exchanges_s(
+    model: Outline, group: LayerGroup, deployment: Deployment, kernels: Kernels, tokens: Floats
+) -> Floats:
+    """Sums and exchanges between chips in one layer.
+
+    One attention group: two sums. Several: a sum inside each, and tokens travel to the chips of their
+    experts and back, or are gathered and scattered where every expert is cut over all chips.
+    """
+    tp, dp, ep = deployment.tp, deployment.dp, deployment.ep
+    n_bytes = tokens * model.dim * _ACTIVATION_BYTES
+    total = np.zeros_like(tokens)
+    if tp > 1:
+        total += kernels.all_reduce(n_bytes, tp)
+    if dp == 1:
+        return total + (kernels.all_reduce(n_bytes, tp) if tp > 1 else 0.0)
+    if group.ffn.n_experts and ep > 1:
+        return total + kernels.dispatch_combine(
+            tokens / tp, model.dim, group.ffn.top_k, group.ffn.n_experts, ep
+        )
+    everyone = n_bytes * dp
+    return (
+        total
+        + kernels.all_gather(everyone, tp * dp)
+        + kernels.reduce_scatter(everyone, tp * dp)
+    )
+
+
+def _passes_s(model: Outline, kernels: Kernels, tokens: Floats) -> Floats:
+    return _PASSES_A_LAYER * kernels.elementwise(2 * tokens * model.dim * _ACTIVATION_BYTES)
+
+
+def _seen(attention: Attention, context: Floats) -> Floats:
+    """Cache entries that a query reads."""
+    entries = context / attention.compression
+    if attention.topk is not None:
+        entries = np.minimum(entries, attention.topk)
+    return np.maximum(entries, 1.0)
+
+
+def _index_decode_s(
+    attention: Attention, kernels: Kernels, users: Floats, context: Floats
+) -> Floats | float:
+    """Choosing the best positions for one query a user: every index key is read, one byte a number."""
+    if attention.topk is None:
+        return 0.0
+    return kernels.elementwise(users * context / attention.compression * attention.index_dim)
+
+
+def _index_prompt_s(
+    attention: Attention, kernels: Kernels, batch: Floats, new_tokens: Floats, context: Floats
+) -> Floats | float:
+    """The same for prompts, where every index head meets every key: a product."""
+    if attention.topk is None:
+        return 0.0
+    keys = (context + new_tokens / 2) / attention.compression
+    columns = np.maximum(keys * max(attention.index_heads, 1), 1.0)
+    return batch * kernels.gemm(new_tokens, columns, max(attention.index_dim, 1))
+
+
+def _chosen_share(attention: Attention, new_tokens: Floats, context: Floats) -> Floats | float:
+    """Of all pairs of a query and an earlier position, the share that sparse attention computes."""
+    if attention.topk is None:
+        return 1.0
+    mean_seen = np.maximum((context + new_tokens / 2) / attention.compression, 1.0)
+    return np.minimum(attention.topk / mean_seen, 1.0)
+
+
+def attention_decode_s(
+    model: Outline, deployment: Deployment, kernels: Kernels, batch: Floats, context: Floats
+) -> Floats:
+    """Attention of a decode step in all layers: `batch` users of one group with `context` positions each.
+
+    Drafted tokens read the cache once for all of them, as verification does.
+    """
+    total = np.zeros(np.broadcast_shapes(batch.shape, context.shape))
+    kv, tp = deployment.precision.kv, deployment.tp
+    for group in model.groups:
+        part = group.attention
+        if part.kind == "linear":
+            moved = 4.0 * batch * part.state_elements / tp  # state read and written, 2 bytes each
+            total += group.count * kernels.elementwise(moved)
+        elif part.kind == "latent":
+            heads = _ceil(part.n_heads, tp)
+            once = kernels.latent_decode(batch, _seen(part, context), heads, kv)
+            total += group.count * (once + _index_decode_s(part, kernels, batch, context))
+        elif part.kind == "full":
+            once = kernels.attention_decode(
+                batch,
+                _seen(part, context),
+                _ceil(part.n_heads, tp),
+                _ceil(part.n_kv_heads, tp),
+                max(part.head_dim, 1),
+                kv,
+                part.window,
+            )
+            total += group.count * (once + _index_decode_s(part, kernels, batch, context))
+    return total
+
+
+def attention_prompt_s(
+    model: Outline,
+    deployment: Deployment,
+    kernels: Kernels,
+    batch: Floats,
+    new_tokens: Floats,
+    context: Floats,
+) -> Floats:
+    """Attention of prompts in all layers: `batch` texts of one group, `new_tokens` each after `context` cached ones."""
+    total = np.zeros(np.broadcast_shapes(batch.shape, new_tokens.shape, context.shape))
+    kv, tp = deployment.precision.kv, deployment.tp
+    for group in model.groups:
+        part = group.attention
+        if part.kind == "linear":
+            # Chunks of 64 tokens: each reads and writes the state once.
+            moved = 4.0 * batch * new_tokens / 64.0 * part.state_elements / tp
+            total += group.count * kernels.elementwise(moved)
+        elif part.kind == "latent":
+            heads = _ceil(part.n_heads, tp)
+            once = kernels.latent_prompt(batch, new_tokens, context, heads, kv)
+            once = once * _chosen_share(part, new_tokens, context)
+            total += group.count * (
+                once + _index_prompt_s(part, kernels, batch, new_tokens, context)
+            )
+        elif part.kind == "full":
+            once = kernels.attention_prompt(
+                batch,
+                new_tokens,
+                context / part.compression,
+                _ceil(part.n_heads, tp),
+                _ceil(part.n_kv_heads, tp),
+                max(part.head_dim, 1),
+                kv,
+                part.window,
+            )
+            once = once * _chosen_share(part, new_tokens, context)
+            total += group.count * (
+                once + _index_prompt_s(part, kernels, batch, new_tokens, context)
+            )
+    return total

@@ -1,0 +1,150 @@
+"""What a step moves and multiplies, whatever chip does it: bytes, operations, and what must fit in memory.
+
+Sizes only; no times. A multiply-accumulate counts as two operations.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from takt.errors import UsageError
+from takt.models.outlines import Outline
+
+from .deployment import TYPE_BITS, Deployment
+from .estimate import Floats
+
+__all__ = ["Memory", "Work", "max_users", "memory_of", "step_work", "weight_bytes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Bytes read from memory and operations of one step, of all chips together."""
+
+    n_bytes: Floats
+    n_ops: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes of one chip of a deployment: capacity, weights, what an engine keeps back, and the cache of one user."""
+
+    capacity_bytes: float
+    weight_bytes: float
+    reserve_bytes: float
+    user_bytes: float
+
+    @property
+    def free_bytes(self) -> float:
+        """Bytes for caches; negative where the weights alone are too many."""
+        return self.capacity_bytes - self.weight_bytes - self.reserve_bytes
+
+
+def _bytes(kind: str) -> float:
+    return TYPE_BITS[kind] / 8.0
+
+
+def weight_bytes(model: Outline, deployment: Deployment) -> float:
+    """Stored weights of the model in the deployment's types, all copies counted once. Embeddings and head are 16-bit."""
+    precision = deployment.precision
+    tables = 1 if model.tied_embeddings or model.encoder else 2
+    total = tables * model.vocab_size * model.dim * 2.0
+    for group in model.groups:
+        dense = model.attention_parameters(group) + model.dense_parameters(group)
+        routed = group.ffn.n_experts * model.expert_parameters(group)
+        total += group.count * dense * _bytes(precision.weights)
+        total += group.count * routed * _bytes(precision.experts or precision.weights)
+    return total
+
+
+def _copied_bytes(model: Outline, deployment: Deployment) -> float:
+    """What every attention group holds for itself beyond the one copy counted in `weight_bytes`."""
+    attention = sum(group.count * model.attention_parameters(group) for group in model.groups)
+    tables = 2 * model.vocab_size * model.dim * 2.0
+    return (deployment.dp - 1) * (attention * _bytes(deployment.precision.weights) + tables)
+
+
+def memory_of(
+    model: Outline,
+    deployment: Deployment,
+    context: float,
+    *,
+    reserve_fraction: float,
+    activation_tokens: int,
+) -> Memory:
+    """Memory of one chip: weights and caches divided over the chips of the copy.
+
+    `reserve_fraction` of the capacity is the engine's (graphs, workspaces, fragmentation); activations of
+    `activation_tokens` tokens are held four times over at the widest place of a layer.
+    """
+    chips = deployment.n_chips
+    widest = max(
+        max(g.ffn.hidden_dim, g.ffn.shared_dim) * max(1, g.ffn.top_k) for g in model.groups
+    )
+    activations = 2.0 * activation_tokens * (4 * model.dim + 2 * widest / deployment.tp)
+    capacity = float(deployment.chip.memory.capacity_bytes)
+    heads = max((g.attention.n_kv_heads for g in model.groups), default=1) or 1
+    latent = any(g.attention.kind == "latent" for g in model.groups)
+    # Fewer key heads than chips: the same cache lies on several of them.
+    copies = deployment.tp if latent else max(1, deployment.tp // heads)
+    user = model.kv_bytes(int(context), _bytes(deployment.precision.kv)) * copies
+    return Memory(
+        capacity_bytes=capacity,
+        weight_bytes=(weight_bytes(model, deployment) + _copied_bytes(model, deployment)) / chips,
+        reserve_bytes=reserve_fraction * capacity + activations,
+        user_bytes=user / chips * 1.0,
+    )
+
+
+def max_users(memory: Memory, deployment: Deployment) -> int:
+    """Users whose caches fit the copy at once; raises UsageError where the weights don't fit at all.
+
+    A user of one of `dp` groups lies on that group's chips only, so per-chip bytes already average over them.
+    """
+    if memory.free_bytes <= 0:
+        need = memory.weight_bytes + memory.reserve_bytes
+        raise UsageError(
+            f"the weights need {need / 1e9:.0f} GB on each of {deployment.n_chips} "
+            f"{deployment.chip.id}, which has {memory.capacity_bytes / 1e9:.0f} GB",
+            hint="more chips, or weights of fewer bits",
+        )
+    return int(min(memory.free_bytes / max(memory.user_bytes, 1.0), 1 << 20))
+
+
+def experts_touched(n_experts: int, top_k: int, tokens: Floats) -> Floats:
+    """Distinct experts that `tokens` tokens meet in one layer if each choice were even: E (1 − (1 − k/E)^T)."""
+    return n_experts * (1.0 - (1.0 - top_k / n_experts) ** tokens)
+
+
+def step_work(
+    model: Outline, deployment: Deployment, tokens: Floats, users: Floats, context: Floats
+) -> Work:
+    """Bytes and operations of a step of `tokens` tokens of `users` users, each query seeing `context` positions.
+
+    Weights are read once by the copy (attention by each of its `dp` groups), each user's cache once.
+    """
+    precision = deployment.precision
+    shape = np.broadcast_shapes(np.shape(tokens), np.shape(users), np.shape(context))
+    head = float(model.vocab_size * model.dim)
+    n_bytes = np.full(shape, head * 2.0)
+    n_ops = np.broadcast_to(2.0 * head * tokens, shape).copy()
+    for group in model.groups:
+        attention, ffn = group.attention, group.ffn
+        projected = float(model.attention_parameters(group))
+        dense = float(model.dense_parameters(group))
+        expert = float(model.expert_parameters(group))
+        read = projected * deployment.dp * _bytes(precision.weights)
+        read += dense * _bytes(precision.weights)
+        n_bytes += group.count * read
+        n_ops += group.count * 2.0 * tokens * (projected + dense + ffn.top_k * expert)
+        if ffn.n_experts:
+            met = experts_touched(ffn.n_experts, ffn.top_k, np.asarray(tokens, dtype=np.float64))
+            n_bytes += group.count * met * expert * _bytes(precision.experts or precision.weights)
+        seen = np.minimum(context, attention.window or np.inf)
+        n_bytes += group.count * users * seen * attention.kv_elements * _bytes(precision.kv)
+        n_bytes += group.count * users * attention.state_elements * 4.0
+        met_numbers = attention.head_dim + attention.value_dim
+        if attention.kind == "latent":
+            met_numbers = 2 * attention.kv_rank + attention.rope_dim
+        pairs = np.minimum(seen / attention.compression, attention.topk or np.inf)
+        n_ops += group.count * 2.0 * tokens * pairs * attention.n_heads * met_numbers
+    return Work(n_bytes=n_bytes, n_ops=n_ops)

@@ -1,0 +1,1 @@
+"""Parts of `tools/build_kernels.py`: raw files to samples, samples to tables, tables to Parquet and to docs."""
