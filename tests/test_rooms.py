@@ -21,6 +21,9 @@ ROOMS = (
     "cli",
 )
 WINGS = (
+    "accuracy.calibrate",
+    "accuracy.folds",
+    "accuracy.report",
     "chips.lookup",
     "chips.measure",
     "lpu.encoders",
@@ -29,10 +32,12 @@ WINGS = (
     "lpu.vision",
     "models.outlines",
     "perf.corrections",
+    "perf.host",
     "perf.kernels",
     "perf.lpu",
     "plan.hybrids",
     "plan.lpus",
+    "report.accuracy_plot",
 )  # parts of a large room with a face of their own
 PLACE = dict.fromkeys(LEAVES, 0) | {room: i for i, room in enumerate(ROOMS, start=1)}
 MAX_FACE = 14

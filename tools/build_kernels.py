@@ -17,6 +17,7 @@ from kernel_tables.docs import write_docs  # noqa: E402
 from kernel_tables.power import power_fits  # noqa: E402
 from kernel_tables.raw import read_all  # noqa: E402
 from kernel_tables.tables import all_fits, all_tables, arranged, in_memory  # noqa: E402
+from kernel_tables.walk import walk_fits  # noqa: E402
 from kernel_tables.write import write_fits, write_tables  # noqa: E402
 
 
@@ -26,10 +27,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "src" / "takt" / "perf" / "data")
     parser.add_argument("--docs", type=Path)
     arguments = parser.parse_args()
+    if not arguments.folder.is_dir():
+        parser.error(f"{arguments.folder} is no folder")
     samples = in_memory(arranged(read_all(arguments.folder)))
     print(f"{len(samples)} tables, {sum(map(len, samples.values()))} calls", file=sys.stderr)
     tables = all_tables(samples)
-    fits = all_fits(samples, tables) + power_fits(arguments.folder)
+    fits = all_fits(samples, tables)
+    fits += power_fits(arguments.folder) + walk_fits(arguments.folder, tables)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_tables(tables, arguments.out)
     write_fits(fits, arguments.out)

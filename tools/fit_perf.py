@@ -65,7 +65,10 @@ def load(files: list[Path]) -> list[Observation]:
         computed, refused = compute_cases(cases)
         rows = observations(computed)
         found += rows
-        print(f"{path.name}: {len(cases)} cases, {len(skips)} skipped, {len(refused)} refused, {len(rows)} figures", file=sys.stderr)
+        print(
+            f"{path.name}: {len(cases)} cases, {len(skips)} skipped, {len(refused)} refused, {len(rows)} figures",
+            file=sys.stderr,
+        )
     return found
 
 
@@ -92,7 +95,9 @@ def loss(rows: list[Observation], left: np.ndarray) -> float:
     return float(np.mean(np.sqrt(size)))
 
 
-def search(design: Design, target: np.ndarray, penalties: np.ndarray, rows: list[Observation]) -> np.ndarray:
+def search(
+    design: Design, target: np.ndarray, penalties: np.ndarray, rows: list[Observation]
+) -> np.ndarray:
     """Coordinate descent over the families' penalties, by factors, on held-out series, models and chips."""
     names = ("series", "model", "chip")
     groups = {name: group_of(rows, name) for name in names}
@@ -115,7 +120,9 @@ def search(design: Design, target: np.ndarray, penalties: np.ndarray, rows: list
                 if value < best - 1e-6:
                     penalties, best = trial, value
                     break
-        print(f"{' × '.join(FAMILIES[family]) or 'all'}: {penalties[family]} {best:.5f}", flush=True)
+        print(
+            f"{' × '.join(FAMILIES[family]) or 'all'}: {penalties[family]} {best:.5f}", flush=True
+        )
     return penalties
 
 
@@ -144,8 +151,13 @@ def write(design: Design, effects: np.ndarray) -> None:
     order = sorted(range(len(design.names)), key=lambda i: design.names[i])
     kept = [i for i in order if np.abs(table[i]).max() >= SMALLEST_EFFECT]
     columns = {"effect": pa.array([design.names[i] for i in kept])}
-    columns |= {name: pa.array(np.round(table[kept, s], 4).astype(np.float32)) for s, name in enumerate(SLOPES)}
-    pq.write_table(pa.table(columns), DATA / "corrections.parquet", compression="zstd", compression_level=19)
+    columns |= {
+        name: pa.array(np.round(table[kept, s], 4).astype(np.float32))
+        for s, name in enumerate(SLOPES)
+    }
+    pq.write_table(
+        pa.table(columns), DATA / "corrections.parquet", compression="zstd", compression_level=19
+    )
     print(f"{len(kept)} effects, {(DATA / 'corrections.parquet').stat().st_size} bytes")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from takt.chips import load_chip, load_system
+from takt.chips import load_accelerator, load_chip, load_system
 from takt.claims import Claim, Row, Source, evaluate, find_claims, load_claims
 from takt.claims.compute import task_of
 from takt.claims.plot import colour_of, write_claims_plot
@@ -14,6 +14,7 @@ from takt.claims.sheet import Computation, Mark, Relation
 from takt.errors import CapacityError, DataErrors, UsageError
 from takt.lpu.system import compile_system, summarise_system
 from takt.models import shape_of
+from takt.models.outlines import outline_of
 
 SOURCE = Source(key="S", text="A source, https://example.org")
 ROW = """
@@ -102,8 +103,13 @@ def test_models_and_systems_of_claims_exist(claims: tuple[Claim, ...]) -> None:
         if c.takt.system:
             system = load_system(c.takt.system)
             assert (c.takt.chips or 1) <= system.max_chips, c.id
+        load = load_accelerator if c.takt.beside else load_chip
         if c.takt.chip:
-            assert load_chip(c.takt.chip).id == c.takt.chip
+            assert load(c.takt.chip).id == c.takt.chip
+        for other in (c.takt.beside, c.takt.gpu, *c.takt.also):
+            assert other is None or load_accelerator(other).id == other
+        if c.takt.beside and c.takt.model:
+            assert outline_of(c.takt.model).name == c.takt.model
 
 
 def test_a_good_file_reads(tmp_path: Path) -> None:

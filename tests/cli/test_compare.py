@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from takt.cli.compare_chips import DEFAULT_CHIPS, DEFAULT_PAIRS, choose_pair, default_chips
+from takt.cli.compare import _prices, _seconds
+from takt.cli.compare_chips import (
+    DEFAULT_CHIPS,
+    DEFAULT_PAIRS,
+    choose_chips,
+    choose_pair,
+    default_chips,
+)
+from takt.errors import TaktError, UsageError
 
 from .conftest import Documented, Takt
 
@@ -25,6 +35,7 @@ PROMISED = {
     "basis",
     "expected_error",
 }
+NAMES = ("h100-sxm", "H200", "lpu-v1", "groqrack-v1", "single", "lp30", "x.toml", "tpu-v5e", "")
 OWN_CHIP = """\
 base = "h100-sxm"
 id = "mine"
@@ -132,6 +143,17 @@ def test_lpus_answer_from_their_schedules(takt: Takt) -> None:
     assert row["known"]["j_per_token"]["expected_error"] is None
     (few,) = rows_of(takt, "--chips", "lpu-v1", "--max-chips", 8)
     assert few["reason"].startswith("too small: the model needs ")
+
+
+def test_a_system_file_of_ones_own_is_compared(takt: Takt, tmp_path: Path) -> None:
+    file = tmp_path / "slow.toml"
+    file.write_text(
+        'base = "groqrack-v1"\nid = "slow"\nname = "Slow"\n[host]\nlatency_ns = 90000\n',
+        encoding="utf-8",
+    )
+    slow, racks = rows_of(takt, "--chips", f"{file},lpu-v1")
+    assert slow["chip"] == "slow"
+    assert slow["tokens_per_s_user"] < racks["tokens_per_s_user"]
 
 
 def test_a_hybrid_adds_two_rows(takt: Takt) -> None:
@@ -271,3 +293,51 @@ def test_json_needs_no_matplotlib_no_rich_and_no_compiler() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
+
+
+@given(st.text(max_size=30) | st.from_regex(r"[0-9.]{1,8} ?(us|ms|s)?", fullmatch=True))
+def test_a_time_is_read_or_refused(text: str) -> None:
+    try:
+        seconds = _seconds("--tpot", text)
+    except UsageError as error:
+        assert error.hint
+    else:
+        assert 0 < seconds <= 3600
+
+
+@given(st.text(max_size=30) | st.floats().map(lambda usd: f"h100-sxm={usd}"))
+def test_a_price_is_read_or_refused(text: str) -> None:
+    try:
+        prices = _prices([text], ["h100-sxm"])
+    except UsageError as error:
+        assert error.hint
+    else:
+        assert set(prices) == {"h100-sxm"}
+        assert 0 <= prices["h100-sxm"] <= 1e6
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("20ms", 0.02), ("1.5s", 1.5), ("800us", 8e-4), ("20", 0.02)]
+)
+def test_times_have_units(text: str, seconds: float) -> None:
+    assert _seconds("--tpot", text) == pytest.approx(seconds)
+
+
+@given(st.text(max_size=40) | st.lists(st.sampled_from(NAMES), max_size=4).map(",".join))
+def test_chips_are_found_or_refused(text: str) -> None:
+    try:
+        chosen = choose_chips(text)
+    except TaktError as error:
+        assert str(error)
+    else:
+        assert len(set(chosen.ids)) == len(chosen.accelerators) + len(chosen.systems)
+
+
+@given(st.text(max_size=40) | st.lists(st.sampled_from(NAMES), max_size=3).map("+".join))
+def test_a_pair_is_found_or_refused(text: str) -> None:
+    try:
+        pair = choose_pair(text)
+    except TaktError as error:
+        assert str(error)
+    else:
+        assert pair.gpu.id and pair.lpu and pair.source

@@ -302,6 +302,7 @@ def test_a_prediction_is_bytes_over_rate_and_time_for_layers() -> None:
     assert found.token_s == pytest.approx(found.weights_s + found.cache_s + found.layers_s)
     assert found.prompt_s == pytest.approx(found.weights_s + 2e-6)
     slow = predict(work, machine(matrix_ops_per_s=1e6), 0.0, prompt_tokens=10, tokens=20)
+    assert slow.weights_s == pytest.approx(2 * work.weights / 1e6)  # type: ignore[operator]
     assert slow.prompt_s == pytest.approx(2 * work.weights * 10 / 1e6)  # type: ignore[operator]
 
 

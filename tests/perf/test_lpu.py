@@ -22,6 +22,7 @@ from takt.models.outlines import outline_of
 from takt.perf.lpu import (
     LpuDeployment,
     LpuStepModel,
+    lpu_assumptions,
     lpu_chips,
     lpu_curve,
     lpu_models,
@@ -239,6 +240,18 @@ def test_models_left_out_of_the_fit_are_met_within_a_quarter(system: str) -> Non
     assert 1.5 < law.bound_ratio < 3
 
 
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_contexts_beyond_the_table_are_known_no_better_than_left_out_ones(system: str) -> None:
+    law = size_law(system, load_system(system).chip.id)
+    assert 0 < law.context_error < 1
+    far = LpuDeployment(system=system, context_tokens=2 * law.longest_context)
+    made = lpu_step_cost("llama-3.1-8b", far, "decode", 1, 2 * law.longest_context - 1)
+    assert made.error >= law.context_error
+    assert any(each.startswith("fitted") for each in made.basis)
+    near = lpu_step_cost("llama-3.1-8b", LpuDeployment(system=system), "decode", 1, 2047)
+    assert made.time_s > near.time_s
+
+
 def test_other_sizes_under_a_known_name_are_not_answered_from_the_table() -> None:
     outline = outline_of("llama-3.1-8b")
     same = lpu_step_cost(outline, LpuDeployment(), "decode", 1, 2047)
@@ -271,6 +284,17 @@ def test_along_a_curve_all_users_gain_what_each_of_them_loses(system: str) -> No
             assert b.j_per_token <= a.j_per_token
     for point in points:
         assert point.tokens_per_s == pytest.approx(point.users * point.tokens_per_s_user)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_what_is_assumed_is_counted_and_listed(system: str) -> None:
+    facts = lpu_assumptions(system)
+    timing = [fact for fact in facts if not fact.key.startswith("energy.")]
+    assert 0 < len(timing) < len(facts)
+    made = lpu_step_cost("llama-3.1-8b", LpuDeployment(system=system), "decode", 1, 100)
+    chip = load_system(system).chip.id
+    assert f"assumed: {len(timing)} facts of {chip} and its wiring" in made.basis
+    assert f"assumed: energy of {chip}" in made.basis
 
 
 # -------------------------------------------------------------------------------------------------------------- errors

@@ -68,7 +68,7 @@ def simulated_step(
 def test_split_layers_take_as_long_as_simulated(
     attend: int, feed: int, sent: int, wait: int, layers: int, batches: int
 ) -> None:
-    """Exact, or at most a tenth above the closed form, which no order of service can go below."""
+    """At least the closed form, which no order of service can go below, and at most a quarter more."""
     way = link(float(wait), bytes_per_s=2.0 * DIM / sent)
     formula = afd_step(
         attend, feed, dim=DIM, n_layers=layers, users=batches, link=way, microbatches=batches

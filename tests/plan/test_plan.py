@@ -118,9 +118,11 @@ def test_chips_without_links_are_stages() -> None:
     assert found[0].pp == 4
 
 
-def test_experts_are_tried_cut_dealt_and_with_copied_attention() -> None:
-    found = layouts(outline_of("gpt-oss-120b"), Request())
-    assert {Layout(tp=2), Layout(tp=2, ep=2), Layout(dp=2, ep=2)} <= set(found)
+def test_experts_are_tried_cut_or_dealt_and_with_copied_attention() -> None:
+    wide = layouts(outline_of("gpt-oss-120b"), Request())
+    assert {Layout(tp=2), Layout(dp=2, ep=2)} <= set(wide)
+    narrow = layouts(outline_of("qwen3-30b-a3b"), Request())  # 768 wide: 192 on each of 4
+    assert {Layout(tp=2), Layout(tp=4, ep=4), Layout(dp=4, ep=4)} <= set(narrow)
 
 
 def test_a_model_too_large_says_by_how_much() -> None:

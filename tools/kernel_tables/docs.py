@@ -39,7 +39,11 @@ def _fits(rows: list[FitRow]) -> list[str]:
     for (family, kind), found in sorted(groups.items()):
         default = next(row.error for row in found if not row.chip)
         carried = sorted(row.error for row in found if row.chip)
-        middle = f"{carried[len(carried) // 2]:.0%}" if carried and family != "power" else "–"
+        middle = (
+            f"{carried[len(carried) // 2]:.0%}"
+            if carried and family not in ("power", "prompt_walk")
+            else "–"
+        )
         lines.append(f"| {family} | {kind} | {default:.0%} | {middle} |")
     return lines
 

@@ -26,12 +26,14 @@ __all__ = [
     "Grid",
     "cross_validated",
     "fit_efficiency",
+    "is_usual",
     "median_error",
     "monotone",
     "predicted",
     "surface_of",
-    "without_outliers",
 ]
+
+Bools = NDArray[np.bool_]
 
 NEIGHBOURS = 8
 SMOOTH = 0.05  # octaves within which samples count as one
@@ -131,14 +133,14 @@ def monotone(log_s: Floats, axes: tuple[int, ...]) -> Floats:
     return (above + below) / 2
 
 
-def without_outliers(samples: Samples, peaks: Peaks, grid: Grid) -> Samples:
-    """Without calls that took more than OUTLIER times what their neighbours did, measured against the roofline.
+def is_usual(samples: Samples, peaks: Peaks, grid: Grid) -> Bools:
+    """Which calls did not take more than OUTLIER times what their neighbours did, measured against the roofline.
 
     A few hundred calls of the raw files ran a kernel that no tuner would choose (up to 20 times slower than
     the next size up); kept, they would lift every larger size in a table that may not fall.
     """
     if len(samples) < 4 * NEIGHBOURS:
-        return samples
+        return np.ones(len(samples), dtype=bool)
     efficiency = fit_efficiency([(samples, peaks)])
     guess = efficiency.time_s(samples.work, peaks.bytes_per_s, peaks.ops_per_s)
     residual = np.log(samples.seconds / guess)
@@ -149,7 +151,7 @@ def without_outliers(samples: Samples, peaks: Peaks, grid: Grid) -> Samples:
         far = ((block[:, None, :] - known[None, :, :]) ** 2).sum(axis=2)
         near = np.argpartition(far, 2 * NEIGHBOURS, axis=1)[:, : 2 * NEIGHBOURS]
         usual[begin : begin + 512] = np.median(residual[near], axis=1)
-    return samples.take(residual - usual < np.log(OUTLIER))
+    return np.asarray(residual - usual < np.log(OUTLIER))
 
 
 def surface_of(
@@ -192,16 +194,18 @@ def _folds(samples: Samples) -> list[NDArray[np.intp]]:
     return [np.sort(order[i::FOLDS]) for i in range(FOLDS)]
 
 
-def cross_validated(key: Key, samples: Samples, peaks: Peaks, grid: Grid) -> float:
-    """Median relative error at samples that the table was made without."""
+def cross_validated(key: Key, samples: Samples, usual: Bools, peaks: Peaks, grid: Grid) -> float:
+    """Median relative error at samples that the table was made without.
+
+    Tables are made from `usual` samples only; errors count all of those left out.
+    """
     away = []
     for out in _folds(samples):
-        keep = np.ones(len(samples), dtype=bool)
+        keep = usual.copy()
         keep[out] = False
         rest, held = samples.take(keep), samples.take(out)
-        if len(rest) < 4:
+        if len(rest) < NEIGHBOURS:
             continue
-        rest = without_outliers(rest, peaks, grid)
         surface = surface_of(key, rest, peaks, grid, fit_efficiency([(rest, peaks)]))
         away.append(np.abs(predicted(surface, peaks, held) / held.seconds - 1))
     return float(np.median(np.concatenate(away))) if away else float("nan")

@@ -11,7 +11,8 @@ from takt.perf.kernels.peaks import peaks_of
 from takt.perf.kernels.power import power_share
 from takt.perf.kernels.work import decode_work, gemm_work, prompt_work
 
-from .raw import CHIPS, GEMM_TYPES, KV_TYPES, Table, each, read_columns, rows_where
+from .columns import CHIPS, Table, each, read_columns, rows_where
+from .raw_aiconfigurator import GEMM_TYPES, KV_TYPES
 from .tables import FitRow
 
 __all__ = ["power_fits"]

@@ -17,16 +17,16 @@ from takt.perf.kernels.efficiency import Efficiency
 from takt.perf.kernels.peaks import Peaks, carried_over, peaks_of
 from takt.perf.kernels.surface import Surface
 
+from .columns import fastest
 from .fit import (
     cross_validated,
     fit_efficiency,
+    is_usual,
     median_error,
     predicted,
     surface_of,
-    without_outliers,
 )
 from .grids import grid_of
-from .raw import fastest
 from .samples import Key, Samples, merged
 
 __all__ = ["FitRow", "TableRow", "all_fits", "all_tables", "arranged", "in_memory"]
@@ -35,6 +35,7 @@ HOST_BOUND_S = 40e-6  # a least time above this …
 HOST_BOUND_RATIO = 3.0  # … and so many times another engine's is the host's
 ENGINES = ("sglang", "trtllm", "vllm")
 FASTER = 1.2  # beyond what rounding and a clock above its nominal rate explain
+UNKNOWN_ERROR = 1.0  # where nothing at all was left out: as wrong as may be
 FEWEST = 12  # samples that make a table
 
 
@@ -121,8 +122,9 @@ def _by_engine(samples: dict[Key, Samples]) -> dict[Key, list[Key]]:
 
 def _table(key: Key, found: Samples, peaks: Peaks) -> TableRow:
     grid = grid_of(key.family)
-    error = cross_validated(key, found, peaks, grid)
-    clean = without_outliers(found, peaks, grid)
+    usual = is_usual(found, peaks, grid)
+    error = cross_validated(key, found, usual, peaks, grid)
+    clean = found.take(usual)
     surface = surface_of(key, clean, peaks, grid, fit_efficiency([(clean, peaks)]))
     return TableRow(
         key=key,
@@ -221,7 +223,7 @@ def all_fits(samples: dict[Key, Samples], rows: list[TableRow]) -> list[FitRow]:
     tables = {row.key: row for row in rows}
     parts: dict[tuple[str, str], dict[str, list[tuple[Samples, Peaks]]]] = defaultdict(dict)
     for key, found in samples.items():
-        clean = without_outliers(found, peaks[key], grid_of(key.family))
+        clean = found.take(is_usual(found, peaks[key], grid_of(key.family)))
         parts[key.family, key.type_name].setdefault(key.chip, []).append((clean, peaks[key]))
     out = []
     for (family, kind), chips in sorted(parts.items()):
@@ -292,5 +294,5 @@ def _family_rows(
 def _completed(rows: list[FitRow]) -> list[FitRow]:
     """Errors that could not be measured (only one chip, only one type) are the worst of their kind that were."""
     known = [row.error for row in rows if row.error == row.error]
-    worst = float(np.quantile(known, 0.9))
+    worst = float(np.quantile(known, 0.9)) if known else UNKNOWN_ERROR
     return [replace(row, error=row.error if row.error == row.error else worst) for row in rows]

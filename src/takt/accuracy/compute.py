@@ -71,7 +71,7 @@ def compute_cases(cases: Sequence[Case]) -> tuple[list[Computed], list[tuple[Cas
             refused[i] = str(error)
             continue
         setups[i] = setup
-        groups[(*setup.key, case.load)].append(i)
+        groups[(*setup.key, case.load, case.limits is None)].append(i)
     for members in groups.values():
         together = [cases[i] for i in members]
         try:
@@ -146,6 +146,7 @@ def _compute_network(case: Case, network: Network) -> Computed:
             weights="int8",
             mode=case.load,
             split="-",
+            layout="-",
             n_chips=max(case.n_chips, 1),
             campaign=case.dataset,
             version=case.engine_version or "-",
@@ -163,13 +164,13 @@ def _setup(case: Case) -> _Setup:
     if model is None:
         raise _Refused(why_not(case.model))
     deployment = _deployment(case, case.split, chip, model)
-    if not case.split_known:
+    if not case.split_known and not case.prefill:
         deployment = _narrowest(deployment, model)
     prefill = _deployment(case, case.prefill, chip, model) if case.prefill else None
     key = (case.chip, case.model, deployment.engine, deployment.precision)
     splits = (case.split, case.prefill, case.speculative, case.n_chips)
     copies = case.split.workers
-    if not case.split_known:
+    if not case.split_known and not case.prefill:
         copies = case.n_chips // deployment.n_chips
     return _Setup(
         model=model,
@@ -186,7 +187,9 @@ def _deployment(case: Case, split: Split, chip: Accelerator, model: Outline) -> 
     """The case's split and types; experts in few bits leave the rest of the model in 16, as published checkpoints do."""
     weights = _type(case.weights) or model.stored
     experts = _type(case.experts) or (model.stored_experts if not case.weights else "")
-    if model.has_experts and not experts and weights in ("fp4", "mxfp4", "int4"):
+    if model.stored_experts in _FOUR_BITS and weights == "fp8" and not experts:
+        experts = model.stored_experts  # "fp8" of such a checkpoint is all but its experts
+    if model.has_experts and not experts and weights in _FOUR_BITS:
         weights, experts = "bf16", weights
     guessed = bool(case.speculative)
     total = split.tp * split.dp
@@ -219,6 +222,7 @@ def _narrowest(whole: Deployment, model: Outline) -> Deployment:
     return whole
 
 
+_FOUR_BITS = ("fp4", "mxfp4", "int4")
 # Types that no kernel table knows, as the next one that a chip computes in.
 _COMPUTED_AS = {"int2": "int4", "int3": "int4", "int5": "int4", "int6": "int8"}
 
@@ -245,7 +249,7 @@ def _compute_group(cases: Sequence[Case], setup: _Setup) -> list[Computed]:
     asked = np.asarray([_or(c.concurrency, _or(c.n_requests, 0.0)) for c in cases])
     service, users = _service(cases, setup, steps, prompt, output, room, asked)
     waiting_s = _waiting_s(load, service, users, asked, cases)
-    logs = _logs(cases, service, waiting_s)
+    logs = _logs(cases, service, waiting_s, float(setup.workers))
     if load == "steps":
         logs = [
             {"step_time": float(np.log(1e3 * service.prompt_s[i])), **log}
@@ -270,7 +274,10 @@ def _or(value: float | None, default: float) -> float:
 
 
 def _room(setup: _Setup, context: Floats, steps: StepModel) -> tuple[Floats, NDArray[np.bool_]]:
-    """Users whose caches fit all copies, and whether the weights fit at all (else one user, as if they did)."""
+    """Users whose caches fit all copies, and whether the weights fit at all.
+
+    Where they don't by our count, the case ran all the same: then nothing is known of its room.
+    """
     room = np.empty(len(context))
     fits = np.ones(len(context), dtype=bool)
     for i, tokens in enumerate(context):
@@ -282,7 +289,7 @@ def _room(setup: _Setup, context: Floats, steps: StepModel) -> tuple[Floats, NDA
             activation_tokens=steps.engine.chunk_tokens,
         )
         fits[i] = memory.free_bytes > 0
-        room[i] = max_users(memory, setup.deployment) if fits[i] else 1.0
+        room[i] = max_users(memory, setup.deployment) if fits[i] else _MOST_USERS
     return np.clip(room * setup.workers, 1.0, _MOST_USERS * setup.workers), fits
 
 
@@ -303,9 +310,15 @@ def _service(
         users = np.maximum(asked / setup.workers, 1.0)
         depth = np.asarray([c.depth_tokens for c in cases])
         return one_batch(steps, users, prompt, output, depth), users * setup.workers
+    if load == "open" and all(c.limits for c in cases):
+        users = _most_within(cases, steps, prompt, output, room / setup.workers)
+        return closed_loop(steps, users, prompt, output), users * setup.workers
     if load == "open" and all(c.rate_per_s for c in cases):
         rate = np.asarray([_or(c.rate_per_s, 1.0) for c in cases]) / setup.workers
-        service = open_loop(steps, rate, prompt, output, most_users=room / setup.workers)
+        # However fast they come, no more are under way than there are.
+        sent = np.asarray([_or(c.n_requests, np.inf) for c in cases])
+        most = np.maximum(np.minimum(room, sent) / setup.workers, 1.0)
+        service = open_loop(steps, rate, prompt, output, most_users=most)
         return service, service.users * setup.workers
     users = np.where(asked > 0, np.minimum(asked, room), room)
     prefill = StepModel.of(setup.model, setup.prefill) if setup.prefill else None
@@ -321,6 +334,32 @@ def _service(
     return service, users
 
 
+# A 99th percentile lies about so far above the median that limits are compared with.
+_TAIL = 1.3
+
+
+def _most_within(
+    cases: Sequence[Case], steps: StepModel, prompt: Floats, output: Floats, room: Floats
+) -> Floats:
+    """Users of one copy up to which every limit holds, at most as fit: rates were raised until one did not."""
+    counts = 2.0 ** np.arange(0.0, 12.01, 0.25)
+    best = np.ones(len(cases))
+    for i, case in enumerate(cases):
+        limits = case.limits
+        assert limits is not None
+        service = closed_loop(steps, counts, prompt[i], output[i])
+        within = counts <= room[i]
+        if limits.tpot_ms:
+            within &= service.tpot_s * 1e3 * _TAIL <= limits.tpot_ms
+        if limits.ttft_ms:
+            within &= service.ttft_s * 1e3 * _TAIL <= limits.ttft_ms
+        if limits.latency_ms:
+            span_s = service.ttft_s + output[i] * service.tpot_s
+            within &= span_s * 1e3 * _TAIL <= limits.latency_ms
+        best[i] = counts[within].max(initial=1.0)
+    return best
+
+
 def _waiting_s(
     load: str, service: Service, users: Floats, asked: Floats, cases: Sequence[Case]
 ) -> Floats:
@@ -331,12 +370,14 @@ def _waiting_s(
     return prompts_s + queue / np.maximum(service.requests_per_s, 1e-9)
 
 
-def _logs(cases: Sequence[Case], service: Service, waiting_s: Floats) -> list[dict[str, float]]:
+def _logs(
+    cases: Sequence[Case], service: Service, waiting_s: Floats, copies: float
+) -> list[dict[str, float]]:
     out = []
     for i, case in enumerate(cases):
         workers = 1.0
-        if case.load == "static" or (case.load == "open" and case.rate_per_s):
-            workers = float(max(case.split.workers, 1))
+        if case.load in ("static", "open"):
+            workers = copies
         rate = service.output_tokens_per_s[i] * workers
         if case.measured.output_tokens_per_s is None:
             rate = (
@@ -363,7 +404,7 @@ def _situation(case: Case, setup: _Setup) -> Situation:
     kind += "-latent" if "latent" in attention else ""
     kind += "-linear" if "linear" in attention else ""
     kind += "-sparse" if sparse else ""
-    mode = case.load + ("+apart" if case.prefill else "")
+    mode = case.load + ("+apart" if case.prefill else "") + ("" if case.split_known else "+guessed")
     mode += f"+{case.speculative}" if case.speculative else ""
     return Situation(
         figure="",
@@ -376,6 +417,7 @@ def _situation(case: Case, setup: _Setup) -> Situation:
         weights=d.precision.experts or d.precision.weights,
         mode=mode,
         split=f"tp{d.tp}pp{d.pp}dp{d.dp}ep{d.ep}",
+        layout=("dp" if d.dp > 1 else "tp" if d.tp > 1 else "one") + ("+ep" if d.ep > 1 else ""),
         n_chips=max(d.n_chips, 1),
         campaign=case.dataset,
         version=case.engine_version or "-",

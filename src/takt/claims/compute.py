@@ -12,8 +12,9 @@ from types import MappingProxyType
 import msgspec
 
 from takt.chips import Chip, System, load_chip, load_system
-from takt.claims.beside import bandwidth_share, beside, memory_ratio, per_megawatt, work_price
+from takt.claims.beside import bandwidth_share, beside, memory_ratio, work_price
 from takt.claims.found import Answer
+from takt.claims.megawatts import per_megawatt
 from takt.claims.sheet import Computation
 from takt.errors import CapacityError, UnsupportedError
 from takt.lpu import compile_model

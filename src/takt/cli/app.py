@@ -58,6 +58,16 @@ VERBS = (
         summary="a model on many chips: chips needed, speed, joules and dollars for a latency to meet",
     ),
     Verb(
+        name="accuracy",
+        module="takt.cli.accuracy",
+        summary="predicted against measured, for files of measurements: error, bias, coverage",
+    ),
+    Verb(
+        name="calibrate",
+        module="takt.cli.calibrate",
+        summary="fit a few engine parameters to measurements of your own",
+    ),
+    Verb(
         name="claims",
         module="takt.cli.claims",
         summary="what is in print about LPUs, beside Takt's own figures and why they differ",
@@ -81,6 +91,7 @@ Verbs:
 Try first:
   takt run 'import os'       the default model on one chip: text, cycles, energy, memory
   takt trace --png step.png  what every queue of the chip does in one step, as a picture
+  takt compare qwen3-8b      which chips, how many, how fast, at what cost
   takt chips                 which chips there are
   takt chips show lpu-v1     every figure of one, with its source
 

@@ -4,17 +4,15 @@ Knows how rows read as text, JSON and CSV (keys in docs/verbs.md). Which chips t
 tried and chosen is the `plan` room's.
 """
 
-import csv
-import io
 import json
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from takt.cli.compare_chips import (
@@ -24,12 +22,13 @@ from takt.cli.compare_chips import (
     choose_pair,
     default_chips,
 )
-from takt.cli.compare_text import document_of, flat_keys, flatten, table_of, title_of
-from takt.cli.outputs import AsJson, writable
-from takt.errors import DataError, UsageError, did_you_mean
+from takt.cli.compare_rows import draw, rank, rows_of, write_csv
+from takt.cli.compare_text import document_of, table_of, title_of
+from takt.cli.outputs import writable
+from takt.errors import UsageError, did_you_mean
 from takt.models.outlines import outline_of
 from takt.perf import ENGINES
-from takt.plan import PRECISIONS, Compared, Request, Tenure, check_length, compare
+from takt.plan import PRECISIONS, Request, check_length
 
 __all__ = ["command"]
 
@@ -123,7 +122,9 @@ def command(
             show_default=False,
         ),
     ] = None,
-    as_json: AsJson = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a list of rows as JSON instead of text.")
+    ] = False,
 ) -> None:
     """Compare chips for a model, a prompt and output length, and a latency to meet.
 
@@ -150,47 +151,27 @@ def command(
     outline = outline_of(model)
     check_length(outline, request)
     chosen = choose_chips(chips) if chips is not None else default_chips()
-    tenure: Tenure = "own" if own else "rent"
     pairs = [choose_pair(pair) for pair in hybrid or (DEFAULT_PAIRS if chips is None else ())]
-    prices = _prices(price or [], _names(chosen.ids, pairs))
-    rows = list(compare(outline, chosen.accelerators, request, tenure=tenure, prices=prices))
-    if chosen.systems:
-        from takt.plan.lpus import compare_system  # brings the LPU's compiler along
-
-        rows += [
-            compare_system(outline, system, request, label=name, max_chips=max_chips, prices=prices)
-            for name, system in chosen.systems.items()
-        ]
-    if pairs:
-        from takt.plan.hybrids import compare_pair
-
-        rows += [
-            compare_pair(
-                outline, pair.gpu, pair.system, request, share=share, lpu=pair.lpu,
-                max_chips=max_chips, tenure=tenure, prices=prices,
-            )
-            for pair in pairs
-            for share in (("tokens", "ffn") if hybrid else ("tokens",))
-        ]  # fmt: skip
-    if chips is not None:
-        rows = chosen.in_order(rows)
-    else:
-        rows.sort(key=lambda row: _rank(row, per))
+    rows = rows_of(
+        outline,
+        request,
+        chosen,
+        pairs,
+        shares=("tokens", "ffn") if hybrid else ("tokens",),
+        max_chips=max_chips,
+        tenure="own" if own else "rent",
+        prices=_prices(price or [], _names(chosen.ids, pairs)),
+    )
+    rows.sort(key=chosen.place if chips is not None else partial(rank, per=per))
     if csv_file is not None:
-        _write_csv(Path(csv_file), rows, request)
+        write_csv(Path(csv_file), rows, request)
     if plot is not None:
-        _draw(Path(plot), rows, request, title_of(outline.name, request), per)
+        draw(Path(plot), rows, request, title_of(outline.name, request), per)
     if as_json:
-        rows_json = [document_of(row, request) for row in rows]
-        sys.stdout.write(json.dumps(rows_json, indent=2, ensure_ascii=False) + "\n")
+        document = [document_of(row, request) for row in rows]
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(table_of(outline.name, rows, request, per=per))
-
-
-def _rank(row: Compared, per: str) -> tuple[bool, float, str]:
-    """Most throughput first, those without any last."""
-    rate = row.tokens_per_s_mw if per == "mw" else row.served and row.served.tokens_per_s_chip
-    return (not rate, -(rate or row.tokens_per_s_user or 0.0), row.chip)
 
 
 def _tokens(option: str, tokens: int) -> int:
@@ -258,44 +239,3 @@ def _prices(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
             raise UsageError(f"--price for {name[:40]!r}, which is not compared", hint=hint)
         out[name] = usd
     return out
-
-
-def _write_csv(path: Path, rows: Sequence[Compared], request: Request) -> None:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, flat_keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flatten(document_of(row, request)) for row in rows)
-    try:
-        path.write_text(out.getvalue(), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write: {error.strerror or error}", file=str(path)) from error
-
-
-def _draw(path: Path, rows: Sequence[Compared], request: Request, title: str, per: str) -> None:
-    from takt.report import write_compare_plot  # only a picture needs it
-
-    mw = per == "mw"
-    curves = {
-        row.chip: np.array(
-            [
-                (p.tokens_per_s_user, rate)
-                for p in row.frontier
-                if (rate := p.tokens_per_s_mw if mw else p.tokens_per_s_chip) is not None
-            ]
-        ).reshape(-1, 2)
-        for row in rows
-    }
-    served = {
-        row.chip: (1 / row.served.tpot_s, rate)
-        for row in rows
-        if row.served is not None
-        and (rate := row.tokens_per_s_mw if mw else row.served.tokens_per_s_chip) is not None
-    }
-    write_compare_plot(
-        path,
-        {name: curve.T for name, curve in curves.items()},
-        served,
-        title=title,
-        target=1 / request.tpot_s,
-        per="MW" if mw else "chip",
-    )

@@ -59,30 +59,30 @@ MOST_CHIPS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A chip that reads prompts, and the system of the LPU named `lpu` beside it."""
+    """A chip that reads prompts, and the LPU named `lpu` beside it; `source` is its system's id or file."""
 
     gpu: Accelerator
     lpu: str
-    system: System
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """Chips to compare: `ids` all of them, as rows name them and in their order; `systems` by such names."""
+    """Chips to compare: `ids` all of them, as rows name them and in their order; `systems` name → id or file."""
 
     ids: tuple[str, ...]
     accelerators: tuple[Accelerator, ...]
-    systems: Mapping[str, System]
+    systems: Mapping[str, str]
 
-    def in_order(self, rows: Sequence[Compared]) -> list[Compared]:
-        """Rows in the order in which their chips were named; others last."""
-        place = {chip_id: index for index, chip_id in enumerate(self.ids)}
-        return sorted(rows, key=lambda row: place.get(row.chip, len(place)))
+    def place(self, row: Compared) -> int:
+        """Where the row stands in the order in which chips were named; others last."""
+        return self.ids.index(row.chip) if row.chip in self.ids else len(self.ids)
 
 
 def default_chips() -> Chosen:
     """All chips of datacenters, and LPUs."""
-    return _chosen([load_accelerator(chip_id) for chip_id in DEFAULT_CHIPS], DEFAULT_LPUS)
+    chips = [(chip_id, load_accelerator(chip_id)) for chip_id in DEFAULT_CHIPS]
+    return _chosen([*chips, *((lpu, load_any(lpu)) for lpu in DEFAULT_LPUS)])
 
 
 def choose_chips(text: str) -> Chosen:
@@ -95,7 +95,7 @@ def choose_chips(text: str) -> Chosen:
         raise UsageError(f"--chips {text[:60]!r}: expected names with commas between")
     if len(names) > MOST_CHIPS:
         raise UsageError(f"--chips: {len(names)} chips, expected at most {MOST_CHIPS}")
-    return _chosen([load_any(name) for name in names])
+    return _chosen([(name, load_any(name)) for name in names])
 
 
 def choose_pair(text: str) -> Pair:
@@ -108,28 +108,32 @@ def choose_pair(text: str) -> Pair:
     if not isinstance(first, Accelerator) or isinstance(second, Accelerator):
         hint = "first what reads the prompt, then the LPU: h200-sxm+lpu-v1"
         raise UsageError(f"--hybrid {text[:60]!r}: expected a GPU and an LPU", hint=hint)
-    return Pair(gpu=first, lpu=second.id, system=_system(second))
+    return Pair(gpu=first, lpu=second.id, source=_system_of(names[1], second))
 
 
-def _chosen(found: Sequence[Accelerator | Chip | System], lpus: Sequence[str] = ()) -> Chosen:
-    every = [*found, *(load_any(name) for name in lpus)]
-    ids = tuple(each.id for each in every)
+def _chosen(found: Sequence[tuple[str, Accelerator | Chip | System]]) -> Chosen:
+    ids = tuple(each.id for _, each in found)
     twice = [chip_id for chip_id in ids if ids.count(chip_id) > 1]
     if twice:
         raise UsageError(f"chip '{twice[0]}' is named twice")
     return Chosen(
         ids=ids,
-        accelerators=tuple(each for each in every if isinstance(each, Accelerator)),
-        systems={each.id: _system(each) for each in every if not isinstance(each, Accelerator)},
+        accelerators=tuple(each for _, each in found if isinstance(each, Accelerator)),
+        systems={
+            each.id: _system_of(name, each)
+            for name, each in found
+            if not isinstance(each, Accelerator)
+        },
     )
 
 
-def _system(found: Chip | System) -> System:
+def _system_of(name: str, found: Chip | System) -> str:
+    """Id or file of the system: the one named, or the rack of the LPU named."""
     if isinstance(found, System):
-        return found
-    for system in map(load_system, _RACKS):
-        if system.chip.id == found.id:
-            return system
+        return name
+    for rack in _RACKS:
+        if load_system(rack).chip.id == found.id:
+            return rack
     raise UsageError(
         f"LPU {found.id} is in none of the systems {', '.join(_RACKS)}",
         hint="name a system of it, or a .toml file of one",

@@ -33,7 +33,7 @@ def document_of(row: Compared, request: Request) -> dict[str, object]:
         "ttft_ms": None if ttft_s is None else 1e3 * ttft_s,
         "tpot_ms": None if served is None else 1e3 * served.tpot_s,
         "tokens_per_s_user": row.tokens_per_s_user,
-        "tokens_per_s_chip": None if served is None else served.tokens_per_s_chip,
+        "tokens_per_s_chip": row.tokens_per_s_chip,
         "tokens_per_s_mw": row.tokens_per_s_mw,
         "j_per_token": row.j_per_token,
         "usd_per_mtok": row.usd_per_mtok,
@@ -54,6 +54,7 @@ def document_of(row: Compared, request: Request) -> dict[str, object]:
         "price_kind": price.kind if price else None,
         "price_source": price.source if price else None,
         "price_date": price.date if price else None,
+        "price_note": price.note if price else None,
         "assumed": list(row.assumed),
         "reason": row.reason,
         "prompt_tokens": request.prompt_tokens,
@@ -123,7 +124,7 @@ def title_of(model: str, request: Request) -> str:
 
 def _line(row: Compared, per: str) -> tuple[str, ...]:
     served, known = row.served, row.known.get("tokens_per_s_chip")
-    rate = row.tokens_per_s_mw if per == "mw" else served and served.tokens_per_s_chip
+    rate = row.tokens_per_s_mw if per == "mw" else row.tokens_per_s_chip
     return (
         row.chip,
         "–" if row.chips is None else f"{row.chips:,}",
@@ -203,9 +204,16 @@ def _notes(rows: Sequence[Compared], per: str) -> str:
 
 
 def _megawatts(rows: Sequence[Compared]) -> str:
-    alone = [row.chip for row in rows if row.served and row.power_basis == "chip only"]
-    text = "MW: at the meter, with each chip's share of host, network and conversion"
-    return f"{text}; of the chips alone for {', '.join(alone)}." if alone else f"{text}."
+    served = [row for row in rows if row.served]
+    limit = ", ".join(row.chip for row in served if row.power_basis == "chip only")
+    drawn = ", ".join(row.chip for row in served if row.power_basis == "chips as drawn")
+    return "; ".join(
+        [
+            "MW: at the meter, with each chip's share of host, network and conversion",
+            *([f"of the chips' own limit for {limit}"] if limit else []),
+            *([f"as the chips draw it for {drawn}"] if drawn else []),
+        ]
+    )
 
 
 def _prices(rows: Sequence[Compared]) -> list[str]:

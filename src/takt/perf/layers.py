@@ -122,7 +122,7 @@ def _feed_forward_s(
         total += kernels.gemm(tokens, ffn.n_experts, model.dim)
         total += kernels.experts(
             everyone,
-            model.dim,
+            ffn.expert_dim or model.dim,
             ffn.hidden_dim,
             ffn.n_experts,
             ffn.top_k,
@@ -170,6 +170,8 @@ def _seen(attention: Attention, context: Floats) -> Floats:
     entries = context / attention.compression
     if attention.topk is not None:
         entries = np.minimum(entries, attention.topk)
+    if attention.local:
+        entries = entries + np.minimum(context, attention.local)
     return np.maximum(entries, 1.0)
 
 

@@ -16,15 +16,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from takt.chips import System, load_system
+from takt.chips import Fact, System, load_system
 from takt.errors import CapacityError, ModelError, UsageError, did_you_mean
 from takt.models import shape_of
 from takt.models.outlines import Outline, outline_of
 
 from .estimate import Estimate, Floats
+from .lpu_deployment import LpuDeployment
 from .lpu_exact import exact_chips, exact_row
 from .lpu_hybrid import Link, afd_step, kv_transfer_s, link_of, split_ttft_s
-from .lpu_pace import Pace, best_pace, candidates, pace_of
+from .lpu_pace import Pace, assumed_facts, best_pace, candidates, pace_of
 from .lpu_sizes import guessed_row, size_law
 from .lpu_table import load_rows, machine_digest
 
@@ -36,6 +37,7 @@ __all__ = [
     "afd_step",
     "kv_transfer_s",
     "link_of",
+    "lpu_assumptions",
     "lpu_chips",
     "lpu_curve",
     "lpu_models",
@@ -45,31 +47,8 @@ __all__ = [
 
 PHASES = ("decode", "prompt")
 Phase = Literal["decode", "prompt"]
-WEIGHTS = ("int8", "fp16")
 _MOST_USERS = 1 << 20
 _GUESSED_USERS = (1, 4, 16, 64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LpuDeployment:
-    """A model's place on LPUs: a system, of it the first `n_chips` (0: the fewest that fit), `weights` as stored.
-
-    Every user's cache has room for `context_tokens`. `with_host`: each token also takes the host's round trip, which other
-    tokens fill. Raises UsageError for a type that LPUs do not store.
-    """
-
-    system: str = "groqrack-v1"
-    n_chips: int = 0
-    weights: str = "int8"
-    context_tokens: int = 2048
-    with_host: bool = True
-
-    def __post_init__(self) -> None:
-        if self.weights not in WEIGHTS:
-            hint = did_you_mean(self.weights, WEIGHTS) or "int8 or fp16"
-            raise UsageError(f"no weights '{self.weights}' on LPUs", hint=hint)
-        if self.n_chips < 0 or self.context_tokens < 1:
-            raise UsageError("chips are none or more, positions of a context at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +260,11 @@ def lpu_models(system: str) -> tuple[str, ...]:
     )
 
 
+def lpu_assumptions(system: str) -> tuple[Fact, ...]:
+    """Facts of a system and its chip that nobody has published and that all figures here rest on."""
+    return assumed_facts(_system(system))
+
+
 def _point(steps: LpuStepModel, users: int, made: Estimate, i: int) -> LpuPoint:
     period = float(made.time_s[i])
     return LpuPoint(
@@ -365,7 +349,10 @@ def _guessed(model: Outline, system: System, deployment: LpuDeployment, users: i
         f"fitted: cycles from sizes over {law.n_rows} schedules of {law.system}, "
         f"bound × {law.bound_ratio:.1f}{other}"
     )
-    return pace_of(row, system, basis=basis, error=max(law.step_error, law.chips_error))
+    error = max(law.step_error, law.chips_error)
+    if deployment.context_tokens > law.longest_context:
+        error = max(error, law.context_error)
+    return pace_of(row, system, basis=basis, error=error)
 
 
 def _compiled(model: str | Outline, system: System, deployment: LpuDeployment, users: int) -> Pace:

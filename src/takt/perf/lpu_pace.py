@@ -10,20 +10,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from takt.chips import Kind, System
+from takt.chips import Fact, Kind, System
 
 from .estimate import Floats
 from .lpu_table import StepRow, load_rows, machine_digest
 
 __all__ = [
-    "EXACT",
-    "INTERPOLATED",
-    "Pace",
-    "best_pace",
-    "candidates",
-    "interpolation_error",
-    "pace_of",
-]
+    "EXACT", "INTERPOLATED", "Pace", "assumed_facts", "best_pace", "candidates", "interpolation_error", "pace_of",
+]  # fmt: skip
 
 EXACT = "simulated: exact schedule"
 INTERPOLATED = "simulated: interpolated over context"
@@ -31,6 +25,7 @@ UNLIMITED = 1 << 20
 _LOGIT_BYTES = 4
 _TIMING = ("core", "layout", "mem", "vxm", "mxm", "sxm", "icu", "c2c")
 _WIRING = ("node", "block", "rack", "hall")
+_ENERGY = "energy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,19 +195,18 @@ def interpolation_error() -> tuple[float, float]:
     return float(np.median(errors)), max(errors)
 
 
+def assumed_facts(system: System) -> tuple[Fact, ...]:
+    """Facts that nobody has published and that times (chip, wiring) and joules (chip) rest on."""
+    rows = [fact for fact in system.chip.facts if fact.key.split(".")[0] in (*_TIMING, _ENERGY)]
+    rows += [fact for fact in system.facts if fact.key.split(".")[0] in _WIRING]
+    return tuple(fact for fact in rows if fact.kind == Kind.ASSUMED and fact.value is not None)
+
+
 def _assumptions(system: System) -> frozenset[str]:
-    """How many facts of the chip and wiring are assumed that the figures rest on; `takt chips show` lists them."""
-    chip = [
-        fact for fact in system.chip.facts if fact.kind == Kind.ASSUMED and fact.value is not None
-    ]
-    timing = sum(fact.key.split(".")[0] in _TIMING for fact in chip)
-    wiring = sum(
-        fact.kind == Kind.ASSUMED and fact.value is not None and fact.key.split(".")[0] in _WIRING
-        for fact in system.facts
+    """How many there are; `assumed_facts` lists them."""
+    groups = [fact.key.split(".")[0] for fact in assumed_facts(system)]
+    timing = sum(group != _ENERGY for group in groups)
+    out = {f"assumed: {timing} facts of {system.chip.id} and its wiring"} if timing else set()
+    return frozenset(
+        out | ({f"assumed: energy of {system.chip.id}"} if _ENERGY in groups else set())
     )
-    out = set()
-    if timing or wiring:
-        out.add(f"assumed: {timing + wiring} facts of {system.chip.id} and its wiring")
-    if any(fact.key.split(".")[0] == "energy" for fact in chip):
-        out.add(f"assumed: energy of {system.chip.id}")
-    return frozenset(out)

@@ -28,7 +28,11 @@ _WEIGHT_BYTES = {"int8": 1.0, "fp16": 2.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeLaw:
-    """Coefficients of one system's laws; `machine` is the digest of what its schedules were made for. `step_error`, `chips_error`: median relative error on models left out."""
+    """Coefficients of one system's laws; `machine` is the digest of what its schedules were made for.
+
+    `step_error`, `chips_error`: median relative error on models left out of the fit; `context_error`: on the longest contexts, when
+    left out.
+    """
 
     system: str
     machine: str
@@ -41,6 +45,8 @@ class SizeLaw:
     joule: float
     step_error: float
     chips_error: float
+    context_error: float
+    longest_context: int
 
 
 @cache
@@ -71,7 +77,7 @@ def size_law(system: str, chip: str) -> SizeLaw:
         system=rows[0].system,
         machine=rows[0].machine,
         n_rows=len(rows),
-        group=int(np.median([row.group for row in rows])),
+        group=int(np.percentile([row.group for row in rows], 50, method="lower")),
         bound_ratio=float(np.median([r.step_cycles[-1] / r.bound_cycles[-1] for r in rows])),
         chips=tuple(_fit(spaces, need).tolist()),
         step=tuple(_fit(terms, took).tolist()),
@@ -79,6 +85,11 @@ def size_law(system: str, chip: str) -> SizeLaw:
         joule=float(np.median(joules)),
         step_error=_left_out(terms, took, [row.models[0] for row, _, _ in tokens]),
         chips_error=_left_out(spaces, need, [row.models[0] for row in rows]),
+        context_error=max(
+            _beyond(terms, took, [row.context for row, _, _ in tokens]),
+            _beyond(spaces, need, [row.context for row in rows]),
+        ),
+        longest_context=max(row.context for row in rows),
     )
 
 
@@ -159,3 +170,12 @@ def _left_out(terms: Floats, values: Floats, names: Sequence[str]) -> float:
         guessed = terms[out] @ _fit(terms[~out], values[~out])
         errors += list(np.abs(guessed / values[out] - 1))
     return float(np.median(errors)) if errors else 1.0
+
+
+def _beyond(terms: Floats, values: Floats, contexts: Sequence[int]) -> float:
+    """Median relative error on the longest contexts when the fit has seen only shorter ones; 1 if all are alike."""
+    longest = np.array(contexts) == max(contexts)
+    if longest.all():
+        return 1.0
+    guessed = terms[longest] @ _fit(terms[~longest], values[~longest])
+    return float(np.median(np.abs(guessed / values[longest] - 1)))

@@ -99,6 +99,10 @@ def closed_loop(
             busy / (2.0 * (1.0 - busy)) + steps.engine.burst * np.maximum(others, 0.0)
         )
         tpot_s = step_s / steps.tokens_per_step
+        # No more can generate than readers keep supplied; the rest wait for them.
+        supplied = output * tpot_s * readers / (workers * added_s)
+        held_s = (users - supplied * workers) * added_s / readers
+        waiting_s = np.maximum(waiting_s, held_s if prefill else 0.0)
         ttft_s = steps.engine.first_s + alone.time_s + waiting_s + step.time_s
         span_s = ttft_s + (output - 1.0) * tpot_s
         wanted = share * (output * tpot_s) / (ttft_s + output * tpot_s)
@@ -120,7 +124,7 @@ def closed_loop(
 
 
 # Enough for the number of generating users to settle within 1 %.
-_ROUNDS = 8
+_ROUNDS = 12
 # Beyond so many users, lengths drawn at random have spread them.
 _MOST_TOGETHER = 512.0
 

@@ -4,6 +4,9 @@
 
 request    what is asked            precision  number types on a chip     layout  splits worth trying
 serve      a split at all loads     money      dollars an hour            compare one row a chip
+
+The wings ``lpus`` and ``hybrids`` make rows of LPUs and of two kinds of chips together; they bring the LPU's
+compiler along, so nothing here imports them.
 """
 
 from .compare import FIGURES, Compared, Known, Point, check_length, compare

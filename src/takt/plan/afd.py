@@ -15,7 +15,7 @@ from takt.perf import Deployment, StepModel
 from takt.perf.lpu import Link, LpuStepModel, afd_step
 
 from .layout import Layout, PairLayout, fitting_deployments, room_for_users
-from .lpus import schedules_of
+from .lpus import Lpus, schedules_of
 from .pairs import Floats, Loads, Reader
 from .precision import choose_precision
 from .request import Request
@@ -33,14 +33,14 @@ _GRID = np.unique(np.round(2.0 ** np.arange(0, 12.01, 0.25)))
 def ffn_loads(
     model: Outline,
     gpu: Accelerator,
-    system: System,
+    lpus: Lpus,
     request: Request,
     readers: Sequence[Reader],
     link: Link,
 ) -> Iterator[Loads]:
     """Attention, caches and head on GPUs; feed-forward weights on the LPUs that they take of the smallest schedule."""
     part = _without_ffn(model)
-    steps = min(schedules_of(model, system, request), key=lambda each: each[0].n_chips)[0]
+    steps = min(schedules_of(model, lpus, request), key=lambda each: each[0].n_chips)[0]
     row = steps.pace.row
     share = 1.0 - part.n_parameters / model.n_parameters
     held = Layout(tp=row.group, pp=max(1, round(row.stages * share)))
@@ -52,8 +52,8 @@ def ffn_loads(
         held=held,
         reader=min(readers, key=lambda each: each.prompt_s * each.layout.chips),
         link=link,
-        n_links=max(1, held.chips // system.node.chips),
-        next_token_s=_at_peak_s(model, part, system, held.chips),
+        n_links=max(1, held.chips // lpus.system.node.chips),
+        next_token_s=_at_peak_s(model, part, lpus.system, held.chips),
         request=request,
     )
     precision = choose_precision(model, gpu, request.precision)

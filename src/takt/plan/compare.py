@@ -97,6 +97,11 @@ class Compared:
         return None if load is None else load.ttft_s
 
     @property
+    def tokens_per_s_chip(self) -> float | None:
+        """At the target, for each chip of the layout."""
+        return None if self.served is None else self.served.tokens_per_s_chip
+
+    @property
     def tokens_per_s_mw(self) -> float | None:
         """At the target, for a megawatt of such chips."""
         if self.served is None or not self.chip_w:
@@ -171,7 +176,8 @@ def compare_chip(
     try:
         deployments = fitting_deployments(model, _with_power(chip), precision, request)
     except UsageError as error:
-        return replace(row, reason=error.message)
+        hint = f"; {error.hint}" if error.hint else ""
+        return replace(row, reason=f"{error.message}{hint}")
     curves = [curve_of(model, deployment, request) for deployment in deployments]
     alone = min((curve.alone for curve in curves), key=lambda load: load.tpot_s)
     loads = [load for curve in curves if (load := curve.best_load(request)) is not None]

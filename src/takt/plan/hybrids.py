@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from takt.chips import Accelerator, System
+from takt.chips import Accelerator
 from takt.errors import CapacityError, UnsupportedError, UsageError
 from takt.models.outlines import Outline
 from takt.perf.lpu import Link, kv_transfer_s, link_of, split_ttft_s
@@ -20,7 +20,7 @@ from takt.perf.lpu import Link, kv_transfer_s, link_of, split_ttft_s
 from .afd import ffn_loads
 from .compare import FIGURES, Compared, Known, Point, pareto
 from .layout import PairLayout, fitting_deployments
-from .lpus import Pipeline, pipelines_of
+from .lpus import Lpus, Pipeline, pipelines_of
 from .money import Price, Tenure, price_of
 from .pairs import Floats, Loads, Reader, reader_of
 from .precision import choose_precision, precision_name
@@ -36,42 +36,41 @@ SHARES: tuple[Share, ...] = ("tokens", "ffn")
 def compare_pair(
     model: Outline,
     gpu: Accelerator,
-    system: System,
+    lpus: Lpus,
     request: Request,
     *,
     share: Share,
-    lpu: str,
     max_chips: int | None = None,
     tenure: Tenure = "rent",
     prices: Mapping[str, float] | None = None,
 ) -> Compared:
-    """The row of GPUs that read prompts and LPUs (named `lpu`) that do what `share` says.
+    """The row of GPUs that read prompts and LPUs that do what `share` says.
 
     `max_chips` bounds all chips of both kinds together; None: as many as it takes.
     """
     precision = choose_precision(model, gpu, request.precision)
     words = {"tokens": "prompt/tokens", "ffn": "attention/ffn"}[share]
     row = Compared(
-        chip=f"{gpu.id} + {lpu} ({words})",
-        name=f"{gpu.name} and {system.chip.name} in {system.name}",
+        chip=f"{gpu.id} + {lpus.label} ({words})",
+        name=f"{gpu.name} and {lpus.system.chip.name} in {lpus.system.name}",
         power_basis="chips as drawn",
         precision=precision_name(precision),
         engine=request.engine,
         known={},
     )
-    link = link_of(_LINKS.get(system.id, "ethernet-400"))
+    link = link_of(_LINKS.get(lpus.system.id, "ethernet-400"))
     try:
         deployments = fitting_deployments(model, gpu, precision, request)
         readers = [reader_of(model, each, request) for each in deployments]
         loads = (
-            _token_loads(model, gpu, system, request, readers, link)
+            _token_loads(model, gpu, lpus, request, readers, link)
             if share == "tokens"
-            else ffn_loads(model, gpu, system, request, readers, link)
+            else ffn_loads(model, gpu, lpus, request, readers, link)
         )
         every = list(loads)
     except (CapacityError, UnsupportedError, UsageError) as error:
         return replace(row, reason=f"{error}")
-    return _filled(row, every, request, _prices(gpu, lpu, tenure, prices), max_chips)
+    return _filled(row, every, request, _prices(gpu, lpus.label, tenure, prices), max_chips)
 
 
 # The link that the makers of each system show beside GPUs.
@@ -81,15 +80,15 @@ _LINKS = {"groqrack-v1": "pcie-gen4", "lpx-rack": "lpx-bridge"}
 def _token_loads(
     model: Outline,
     gpu: Accelerator,
-    system: System,
+    lpus: Lpus,
     request: Request,
     readers: Sequence[Reader],
     link: Link,
 ) -> Iterator[Loads]:
     """Prompt on the GPUs, tokens on the LPUs; the cache crosses layer by layer while the prompt is read."""
-    for line in pipelines_of(model, system, request, reads=False):
+    for line in pipelines_of(model, lpus, request, reads=False):
         for reader in readers:
-            links = max(1, line.layout.chips // system.node.chips)
+            links = max(1, line.layout.chips // lpus.system.node.chips)
             crossing = kv_transfer_s(model, request.prompt_tokens, link, n_links=links)
             crossing = max(crossing, _out_s(model, gpu, reader, request))
             rate = line.tokens_per_s / request.output_tokens

@@ -5,6 +5,7 @@ Knows sizes (what fits), not times; `serve` finds out which way is best.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 
 from takt.chips import Accelerator
 from takt.errors import UsageError
@@ -15,7 +16,12 @@ from .request import Request
 
 __all__ = ["Layout", "PairLayout", "fitting_deployments", "room_for_users"]
 
-_OCTAVES = 5  # sizes tried from the smallest that fits: 1×, 2×, … 16×
+_OCTAVES = (
+    5  # sizes tried from the smallest that fits: 1×, 2×, … 16×; with experts, in more ways, to 8×
+)
+_LEAST_CUT = (
+    256  # an expert is cut over chips no narrower than this: kernels work on tiles of 128 or more
+)
 _MOST_TENSOR = 64
 
 
@@ -116,11 +122,13 @@ def _experts(model: Outline) -> int:
 
 
 def _within(model: Outline, domain: int) -> Iterator[Layout]:
+    experts = _experts(model)
+    width = max((group.ffn.hidden_dim for group in model.groups if group.ffn.n_experts), default=0)
     for n in _powers(domain):
         if n <= _heads(model):
-            yield Layout(tp=n)
-        if 1 < n <= _experts(model):
-            yield Layout(tp=n, ep=n)
+            whole = experts and width // n < _LEAST_CUT
+            yield Layout(tp=n, ep=n if whole and n <= experts else 1)
+        if 1 < n <= experts:
             yield Layout(dp=n, ep=n)
 
 
@@ -142,8 +150,9 @@ def _smallest(
 ) -> list[Deployment]:
     """Those that fit, from the fewest chips up to `_OCTAVES` doublings."""
     found: list[Deployment] = []
+    octaves = _OCTAVES - 1 if model.has_experts else _OCTAVES
     for layout in sorted(layouts, key=lambda each: each.chips):
-        if found and not _is_doubling(layout.chips, found[0].n_chips):
+        if found and not _is_doubling(layout.chips, found[0].n_chips, octaves):
             continue
         deployment = _deployment(chip, layout, precision, request)
         if room_for_users(model, deployment, request) >= 1:
@@ -151,11 +160,11 @@ def _smallest(
     return found
 
 
-def _is_doubling(chips: int, fewest: int) -> bool:
+def _is_doubling(chips: int, fewest: int, octaves: int) -> bool:
     """Beside the fewest chips, only powers of two within the octaves are tried."""
     if chips == fewest:
         return True
-    return chips & (chips - 1) == 0 and chips < fewest << _OCTAVES
+    return chips & (chips - 1) == 0 and chips < fewest << octaves
 
 
 def _deployment(
@@ -184,7 +193,12 @@ def _too_small(
     )  # fmt: skip
     need = memory.weight_bytes + memory.user_bytes
     have = memory.capacity_bytes - memory.reserve_bytes
+    where = "one chip" if layout.chips == 1 else f"each of {layout.chips} chips"
+    text = f"too small: {need / 1e9:,.3g} GB of weights and cache on {where}, "
+    if have <= 0:
+        return UsageError(f"{text}and no room beside the engine's reserve")
+    enough = ceil(need * layout.chips / have)
     return UsageError(
-        f"too small: {need / 1e9:,.3g} GB of weights and cache on each of {layout.chips} chips, "
-        f"room for {max(have, 0.0) / 1e9:,.3g} GB"
+        f"{text}room for {have / 1e9:,.3g} GB",
+        hint=f"about {enough:,} chips would hold it",
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from takt.chips import System
+from takt.chips import System, load_system
 from takt.errors import CapacityError, UnsupportedError
 from takt.models.outlines import Outline
 from takt.perf.lpu import LpuDeployment, LpuStepModel, lpu_curve
@@ -22,12 +22,27 @@ from .money import Price
 from .request import Request
 from .serve import Load
 
-__all__ = ["Pipeline", "compare_system", "pipelines_of"]
+__all__ = ["Lpus", "Pipeline", "compare_system", "pipelines_of", "schedules_of"]
 
 _ROUNDS = 60
 _DENSE_TO = 64
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lpus:
+    """A system of LPUs: `label` as rows name it, `source` its id or file."""
+
+    label: str
+    source: str
+    system: System
+
+    @classmethod
+    def of(cls, source: str, label: str = "") -> "Lpus":
+        """The system of that id or TOML file; UsageError with a near miss."""
+        system = load_system(source)
+        return cls(label=label or system.id, source=source, system=system)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +86,14 @@ class Pipeline:
 
 def compare_system(
     model: Outline,
-    system: System,
+    lpus: Lpus,
     request: Request,
     *,
-    label: str,
     max_chips: int | None = None,
     prices: Mapping[str, float] | None = None,
 ) -> Compared:
-    """The row of a system of LPUs, named `label`. `max_chips` None: as many as the system has."""
+    """The row of a system of LPUs. `max_chips` None: as many as the system has."""
+    system, label = lpus.system, lpus.label
     price = None
     if prices and label in prices:
         price = Price(usd_per_h=prices[label], kind="given")
@@ -92,9 +107,11 @@ def compare_system(
         known={},
     )
     try:
-        lines = pipelines_of(model, system, request)
-    except (CapacityError, UnsupportedError) as error:
+        lines = pipelines_of(model, lpus, request)
+    except CapacityError as error:
         return replace(row, reason=f"too small: {error}")
+    except UnsupportedError as error:
+        return replace(row, reason=f"{error} ({error.hint})" if error.hint else str(error))
     fitting = [line for line in lines if line.layout.chips <= (max_chips or system.max_chips)]
     if not fitting:
         least = min(line.layout.chips for line in lines)
@@ -108,7 +125,7 @@ def _weights(request: Request) -> str:
 
 
 def pipelines_of(
-    model: Outline, system: System, request: Request, *, reads: bool = True
+    model: Outline, lpus: Lpus, request: Request, *, reads: bool = True
 ) -> tuple[Pipeline, ...]:
     """Every schedule known for the model, with caches of prompt and output.
 
@@ -118,21 +135,21 @@ def pipelines_of(
     """
     return tuple(
         _pipeline(steps, users, request, reads=reads)
-        for steps, users in schedules_of(model, system, request)
+        for steps, users in schedules_of(model, lpus, request)
     )
 
 
 def schedules_of(
-    model: Outline, system: System, request: Request
+    model: Outline, lpus: Lpus, request: Request
 ) -> Iterator[tuple[LpuStepModel, int]]:
     """(steps, users that fit) of every number of chips that the model is scheduled on."""
     context, weights = request.context_tokens, _weights(request)
     most: dict[int, int] = {}
-    for point in lpu_curve(model, system.id, weights, context):
+    for point in lpu_curve(model, lpus.source, weights, context):
         most[point.chips] = max(most.get(point.chips, 1), point.users)
     for chips, users in most.items():
         deployment = LpuDeployment(
-            system=system.id, n_chips=chips, weights=weights, context_tokens=context
+            system=lpus.source, n_chips=chips, weights=weights, context_tokens=context
         )
         yield LpuStepModel.of(model, deployment, users=users), users
 

@@ -9,7 +9,8 @@ What the columns mean, checked against the same runs in InferenceX (same TPOT wi
   moe_tp × moe_ep (Qwen3-235B in fp8 on "tp 1, moe_tp 4" is 4 GPUs: it does not fit on one).
 - `batch_size` is per attention group; `concurrency` is of the whole system, and is what counts.
 - Exports share their series with InferenceX's own table: many are the same runs.
-- Disaggregated rows of the exports of March and of 6 April leave out the numbers of workers.
+- Disaggregated rows of the exports of March and of 6 April leave out the numbers of workers: one each
+  stands in, and `split_known` is False.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,7 +47,7 @@ _NVL72 = "gb200"
 
 
 def read(rows: Iterable[Row], defaults: Defaults) -> Iterator[Case | Skip]:
-    """Each row as a case; those whose chips or copies are not recorded as skips."""
+    """Each row as a case; those whose chips are not recorded as skips."""
     del defaults
     yield from each(rows, _case)
 
@@ -82,6 +83,7 @@ def _case(row: Row) -> Case:
         load="closed",
         n_chips=split.chips + (prefill.chips if prefill else 0),
         split=split,
+        split_known=mode == "agg" or _workers_known(row),
         prefill=prefill,
         weights=types.weights,
         experts=types.experts or (moe_type if moe_type != types.weights else ""),
@@ -150,16 +152,18 @@ def _own(
 
 
 def _side(row: Row, name: str) -> Split:
-    workers = row.count(f"{name}_num_workers")
-    if workers is None:
-        raise Unusable("disaggregated: number of workers not recorded")
+    """One side; where its number of workers is not recorded, one stands in (`_workers_known`)."""
     return Split(
         tp=row.needed_count(f"{name}_tp_size"),
         pp=row.count(f"{name}_pp_size") or 1,
         dp=row.count(f"{name}_attention_dp_size", least=0) or 1,
         ep=row.count(f"{name}_moe_ep_size", least=0) or 1,
-        workers=workers,
+        workers=row.count(f"{name}_num_workers") or 1,
     )
+
+
+def _workers_known(row: Row) -> bool:
+    return all(row.count(f"{name}_num_workers") for name in ("decode", "prefill"))
 
 
 def _disaggregated(row: Row) -> tuple[Split, Split, float]:

@@ -38,6 +38,20 @@ _PLAIN: tuple[tuple[str, ...], ...] = (
     ("model", "weights"),
     ("split", "kind"),
     ("engine", "split"),
+    ("layout",),
+    ("engine", "layout"),
+    ("chip", "layout"),
+    ("model", "layout"),
+    ("kind", "layout"),
+    ("chip", "mode"),
+    ("model", "mode"),
+    ("kind", "mode"),
+    ("engine", "chip", "weights"),
+    ("engine", "chip", "mode"),
+    ("engine", "chip", "model"),
+    ("engine", "model", "weights"),
+    ("engine", "model", "mode"),
+    ("engine", "kind", "weights"),
     ("campaign", "engine"),
     ("campaign", "chip"),
     ("campaign", "model"),
@@ -57,7 +71,8 @@ class Situation:
     """Names by which effects are looked up; "" where nothing is known.
 
     `kind`: dense or experts, with the kind of attention. `mode`: how users come, whether prompts are read
-    elsewhere and tokens guessed ahead. `campaign`: who measured, for rows of a known file. `split`: tp, dp, ep.
+    elsewhere and tokens guessed ahead. `campaign`: who measured, for rows of a known file. `split`: tp, dp, ep;
+    `layout`: which of them are more than one.
     `figure`: `tpot`, `ttft`, `throughput`, `energy` or `step_time`.
     """
 
@@ -71,6 +86,7 @@ class Situation:
     weights: str
     mode: str
     split: str
+    layout: str
     n_chips: int
     campaign: str = ""
     version: str = ""

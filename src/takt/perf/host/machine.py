@@ -19,7 +19,7 @@ READING_S = 0.15
 MAX_WORKING_SET_BYTES = 256 << 20  # beyond any cache; more would only take longer
 MIN_WORKING_SET_BYTES = 1 << 20
 MATRIX_SIZE = 768
-MATRIX_TRIALS = 5
+MATRIX_TRIALS = 12
 MAX_THREADS = 1024
 
 
@@ -28,7 +28,7 @@ class HostMachine:
     """Rates of this machine.
 
     `read_bytes_per_s`: all `threads` together, over `working_set_bytes`. `matrix_ops_per_s`: single precision, by numpy's
-    library on as many threads as it takes; a multiplication and an addition count as two.
+    library on all processors, of which `threads` have their share; a multiplication and an addition count as two.
     """
 
     threads: int
@@ -52,7 +52,7 @@ def measure_machine(working_set_bytes: int, threads: int) -> HostMachine:
         threads=threads,
         working_set_bytes=working_set_bytes,
         read_bytes_per_s=_read_rate(size, threads),
-        matrix_ops_per_s=_matrix_rate(),
+        matrix_ops_per_s=_matrix_rate() * min(threads / usable_processors(), 1.0),
     )
 
 

@@ -1,7 +1,8 @@
 """How fast a model should be on this machine: bytes over bandwidth, operations over rate, and the engine's own time a layer.
 
-    time of a token   = (weights + cache) bytes ÷ read rate + layers × time the engine takes for a layer without work
-    time of a prompt  = the longer of weights ÷ read rate and operations ÷ matrix rate, + the same
+    time of weights   = the longer of their bytes ÷ read rate and operations ÷ matrix rate
+    time of a token   = time of weights + bytes of the cache ÷ read rate + layers × time of a layer without work
+    time of a prompt  = time of weights, with the operations of all its tokens, + layers × the same
 
 The last term is measured too, on a model with next to no weights: dozens of tiny operations a layer, each of which all
 threads wait for. Knows no process and no file format beyond a file's size.
@@ -71,17 +72,17 @@ def predict(
     work: HostWork, machine: HostMachine, layer_s: float, *, prompt_tokens: int, tokens: int
 ) -> HostPrediction:
     """Times of a prompt and of the mean of `tokens` tokens after it."""
-    weights_s = work.weight_bytes / machine.read_bytes_per_s
+    read_s = work.weight_bytes / machine.read_bytes_per_s
+    one_s = 2 * (work.weights or 0) / machine.matrix_ops_per_s
+    weights_s = max(read_s, one_s)
     # The second token is computed with the whole prompt and the first token in the cache.
     mean_positions = prompt_tokens + max(tokens, 2) / 2
     cache_s = (work.kv_bytes or 0) * mean_positions / machine.read_bytes_per_s
     layers_s = (work.n_layers or 0) * layer_s
-    prompt_s = None
-    if work.weights is not None:
-        matrix_s = 2 * work.weights * prompt_tokens / machine.matrix_ops_per_s
-        prompt_s = max(weights_s, matrix_s) + layers_s
+    known = work.weights is not None
+    prompt_s = max(read_s, one_s * prompt_tokens) + layers_s if known else None
     basis = ["measured: read rate", "roofline"]
-    if work.weights is not None:
+    if known:
         basis += ["measured: matrix rate", "measured: engine's time a layer"]
     return HostPrediction(
         prompt_s=prompt_s,

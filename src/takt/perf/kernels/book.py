@@ -29,8 +29,8 @@ __all__ = [
     "Table",
     "decode_seconds",
     "fits",
-    "has_tables",
     "power_fits",
+    "prompt_walks",
     "tables_of",
 ]
 
@@ -76,15 +76,6 @@ def decode_seconds(codes: bytes, shape: tuple[int, ...]) -> Floats:
     return np.asarray(_LEAST_S * np.exp(steps / STEPS_PER_E)).reshape(shape)
 
 
-def has_tables(chip_id: str) -> bool:
-    """Whether anything was measured on that chip."""
-    return _path(chip_id).is_file()
-
-
-def _path(chip_id: str) -> Path:
-    return DATA / f"kernels-{chip_id}.parquet"
-
-
 def _rows(path: Path) -> list[dict[str, Any]]:
     # Not `pq.read_table`: it imports all of pyarrow.dataset for one small file.
     with pq.ParquetFile(path) as file:
@@ -95,7 +86,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 @cache
 def tables_of(chip_id: str, engine: str) -> Mapping[tuple[str, str], Table]:
     """Tables of a chip by family and type, the engine's own where it has one, else the generic one."""
-    path = _path(chip_id)
+    path = DATA / f"kernels-{chip_id}.parquet"
     if not path.is_file():
         return MappingProxyType({})
     found: dict[tuple[str, str], Table] = {}
@@ -133,7 +124,7 @@ def fits() -> Mapping[tuple[str, str, str], Fit]:
     """Fitted efficiencies by chip (EVERY_CHIP for all together), family and type."""
     found = {}
     for row in _fit_rows():
-        if row["family"] == "power":
+        if row["family"] in ("power", "prompt_walk"):
             continue
         start, of_bytes, of_ops, sharpness = row["parameters"]
         efficiency = Efficiency(
@@ -142,6 +133,17 @@ def fits() -> Mapping[tuple[str, str, str], Fit]:
         key = (str(row["chip"]), str(row["family"]), str(row["type"]))
         found[key] = Fit(efficiency=efficiency, error=float(row["error"]))
     return MappingProxyType(found)
+
+
+@cache
+def prompt_walks() -> Mapping[str, float]:
+    """Operations that one multiprocessor's walk past a cached position counts as, by chip."""
+    walks = {
+        str(row["chip"]): float(row["parameters"][0])
+        for row in _fit_rows()
+        if row["family"] == "prompt_walk"
+    }
+    return MappingProxyType(walks)
 
 
 @cache

@@ -51,7 +51,17 @@ _GEMM = MappingProxyType(
         "int4": ("int4", "bf16"),
     }
 )
-_WIDENED = MappingProxyType({"int8": "int8_wo", "int4": "int4"})
+# Weights that are widened on the way to the multipliers: by their width, whatever the format.
+_WIDENED = MappingProxyType(
+    {
+        "int8": "int8_wo",
+        "fp8": "int8_wo",
+        "fp8_block": "int8_wo",
+        "int4": "int4",
+        "fp4": "int4",
+        "mxfp4": "int4",
+    }
+)
 # Whose efficiencies stand in for those of a type that was not measured, the most alike first.
 _SIBLINGS = MappingProxyType(
     {
@@ -75,13 +85,13 @@ def siblings(type_name: str) -> tuple[str, ...]:
 def gemm_type(weights: str, compute: str) -> str:
     """Which table a product belongs to: the weights' type where it is multiplied, else a widened one.
 
-    A type of weights that is widened and was never measured so (fp8 or fp4 into bf16) counts as int4.
-    Raises UsageError for an unknown type.
+    Weights that are widened to 16 bits count by their width: fp8 as int8, fp4 as int4. Raises UsageError
+    for an unknown type.
     """
     bytes_of(weights), bytes_of(compute)
     name = "bf16" if weights == "fp16" else weights
     if compute in ("bf16", "fp16", "fp32") and name not in ("bf16", "fp32"):
-        return _WIDENED.get(name, "int4")
+        return _WIDENED[name]
     return name
 
 

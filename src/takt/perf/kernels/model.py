@@ -83,10 +83,18 @@ class Kernels:
         kv: str = "bf16",
         window: ArrayLike | None = None,
     ) -> Floats:
-        """Causal attention of `new_tokens` a user over `context` cached positions and themselves."""
+        """Causal attention of `new_tokens` a user over `context` cached positions and themselves.
+
+        As long as a fresh prompt with as many pairs of query and key, and no shorter than one block of queries
+        takes to walk past all cached positions.
+        """
         kv = _cache_type(kv)
         work = prompt_work(batch, new_tokens, context, n_heads, n_kv_heads, head_dim, kv, window)
-        return self._time_s("attention_prompt", kv, work)
+        (walked,) = floats(context)
+        if window is not None:
+            walked = np.minimum(walked, floats(window)[0])
+        walk_s = walked * self.sources.walk_s_per_position()
+        return np.maximum(self._time_s("attention_prompt", kv, work), walk_s)
 
     def attention_decode(
         self,

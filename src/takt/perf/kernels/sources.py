@@ -15,7 +15,7 @@ import numpy as np
 from takt.chips import Accelerator, load_accelerator
 from takt.errors import DataError
 
-from .book import EVERY_CHIP, Fit, fits, tables_of
+from .book import EVERY_CHIP, Fit, fits, prompt_walks, tables_of
 from .efficiency import Efficiency
 from .families import compute_type, siblings
 from .peaks import Peaks, carried_over, peaks_of
@@ -77,6 +77,13 @@ class Sources:
         return _fitted(
             fits()[EVERY_CHIP, family, ANY_TYPE], peaks, EVERY_CHIP, family, ANY_TYPE, type_name
         )
+
+    def walk_s_per_position(self) -> float:
+        """Seconds that one block of queries takes past each cached position of a prompt's context."""
+        walks = prompt_walks()
+        chips = (self.chip.id, self.chip.nearest, EVERY_CHIP)
+        walk = next((walks[name] for name in chips if name in walks), 0.0)
+        return walk / self.chip.ops_per_s("bf16")
 
     def _look_up(self, family: str, type_name: str) -> Source:
         compute_type(family, type_name)
