@@ -1,7 +1,6 @@
 """Fit the corrections of `takt.perf` to end-to-end measurements, and write what they leave unexplained.
 
     python tools/fit_perf.py ../shared/data/e2e/*.csv*          fit, write src/takt/perf/data/corrections.parquet
-    python tools/fit_perf.py --search …                          search the penalties of the families anew
 
 Needs the extra ``fit`` (scipy). Deterministic: same rows, same bytes. docs/calibration.md explains the method.
 """
@@ -20,38 +19,30 @@ from takt.accuracy.compute import compute_cases
 from takt.accuracy.effects import Design, design_of, fit_effects, held_out_residuals
 from takt.accuracy.observe import Observation, observations, slopes_of
 from takt.accuracy.readers import read_cases
-from takt.perf.corrections import FAMILIES, SLOPES
+from takt.perf.corrections import SLOPES
 
 HERE = Path(__file__).resolve().parent.parent
 DATA = HERE / "src/takt/perf/data"
-PENALTIES = HERE / "tools/fit_perf_penalties.json"
 N_FOLDS = 5
-# Starting penalties: constants, slopes. Coarse families are let free, fine ones are held.
-START = (2.0, 6.0)
 SMALLEST_EFFECT = 1e-3
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--search", action="store_true")
     parser.add_argument("--dry", action="store_true", help="write nothing")
     options = parser.parse_args()
     rows = load(options.files)
     report_raw(rows)
     design = design_of([row.situation for row in rows], slopes_of(rows))
     target = np.asarray([row.measured - row.computed for row in rows])
-    penalties = read_penalties()
-    if options.search:
-        penalties = search(design, target, penalties, rows)
-        PENALTIES.write_text(json.dumps(penalties.tolist()) + "\n")
     for name in ("series", "model", "chip"):
         started = time.time()
         groups = group_of(rows, name)
-        left = held_out_residuals(design, target, penalties, groups, N_FOLDS)
+        left = held_out_residuals(design, target, groups, N_FOLDS)
         print(f"left out: {name} ({time.time() - started:.0f} s)")
         report(rows, left)
-    effects = fit_effects(design.matrix, target, design.penalties(penalties))
+    effects = fit_effects(design.matrix, target, design.penalties())
     print("fitted")
     report(rows, target - design.matrix @ effects)
     if not options.dry:
@@ -81,49 +72,6 @@ def group_of(rows: list[Observation], name: str) -> list[str]:
 def configuration(row: Observation) -> str:
     fields = ("engine", "chip", "model", "weights", "mode", "split")
     return " ".join(getattr(row.situation, field) for field in fields)
-
-
-def read_penalties() -> np.ndarray:
-    if PENALTIES.exists():
-        return np.asarray(json.loads(PENALTIES.read_text()), dtype=np.float64)
-    return np.tile(START, (len(FAMILIES), 1)).astype(np.float64)
-
-
-def loss(rows: list[Observation], left: np.ndarray) -> float:
-    """Mean over figures of median and 90th percentile of the error in logarithms, campaigns weighed alike by root of size."""
-    size = np.minimum(np.abs(left), 3.0)
-    return float(np.mean(np.sqrt(size)))
-
-
-def search(
-    design: Design, target: np.ndarray, penalties: np.ndarray, rows: list[Observation]
-) -> np.ndarray:
-    """Coordinate descent over the families' penalties, by factors, on held-out series, models and chips."""
-    names = ("series", "model", "chip")
-    groups = {name: group_of(rows, name) for name in names}
-    weight = {"series": 0.6, "model": 0.2, "chip": 0.2}
-
-    def score(p: np.ndarray) -> float:
-        return sum(
-            weight[n] * loss(rows, held_out_residuals(design, target, p, groups[n], N_FOLDS))
-            for n in names
-        )
-
-    best = score(penalties)
-    print(f"start {best:.5f}")
-    for family in range(len(FAMILIES)):
-        for column in range(2):
-            for factor in (8.0, 0.125):
-                trial = penalties.copy()
-                trial[family, column] *= factor
-                value = score(trial)
-                if value < best - 1e-6:
-                    penalties, best = trial, value
-                    break
-        print(
-            f"{' × '.join(FAMILIES[family]) or 'all'}: {penalties[family]} {best:.5f}", flush=True
-        )
-    return penalties
 
 
 def report_raw(rows: list[Observation]) -> None:

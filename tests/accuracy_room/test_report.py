@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from takt.accuracy import Case, Measured
+from takt.accuracy.compute import Computed, compute_cases
 from takt.accuracy.digest import digest_of, fitted_digests, save_digests
 from takt.accuracy.report import (
     DIMENSIONS,
@@ -19,7 +20,7 @@ from takt.accuracy.report import (
     score,
 )
 from takt.errors import UsageError
-from takt.perf.corrections import Corrections
+from takt.perf.corrections import SLOPES, Corrections
 
 Table = Callable[..., Path]
 PLAIN = Corrections(effects={})
@@ -44,7 +45,7 @@ def test_every_row_is_answered_or_counted_with_its_reason(table: Table) -> None:
     answers = answered(
         table,
         {},
-        {"chip": "abacus-9000"},
+        {"chip": "mi300y"},
         {"tpot_ms": "", "ttft_ms": "", "output_tok_s": ""},
         {"concurrency": "many"},
     )
@@ -52,7 +53,8 @@ def test_every_row_is_answered_or_counted_with_its_reason(table: Table) -> None:
     assert sum(skip.count for skip in answers.skipped) == 3
     stages = {skip.reason: (skip.stage, skip.names) for skip in answers.skipped}
     assert stages["no latency and no rate measured"] == ("row", ())
-    assert ("prediction", ("abacus-9000",)) in stages.values()
+    assert ("prediction", ("mi300y",)) in stages.values()
+    assert "did you mean 'mi300x'?" in [skip.hint for skip in answers.skipped]
     report = report_of(answers, score(answers.computed, PLAIN))
     assert report.coverage == 1 / 4
     assert report.coverage_usable == 1 / 2
@@ -98,7 +100,7 @@ def test_the_farthest_off_come_first_and_each_row_once(table: Table) -> None:
 
 def test_corrections_are_applied_by_situation(table: Table) -> None:
     answers = answered(table, {}, {"engine": "sglang"})
-    effect = np.asarray([np.log(2.0), 0.0, 0.0, 0.0])
+    effect = np.log(2.0) * (np.asarray(SLOPES) == "constant")
     scored = score(answers.computed, Corrections(effects={"engine=sglang": effect}))
     plain = score(answers.computed, PLAIN)
     change = dict.fromkeys(("vllm", "sglang"), 0.0)
@@ -113,6 +115,19 @@ def test_points_are_in_units_and_by_group(table: Table) -> None:
     assert [figure for figure, _ in points] == ["tpot", "ttft", "throughput"]
     assert points["throughput", "output tokens/s"]["h100-sxm"][0] == pytest.approx([900.0])
     assert points["tpot", "ms"]["h200-sxm"][0] == pytest.approx([4.0])
+
+
+def test_a_figure_that_is_no_number_is_no_answer(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(cases: list[Case]) -> tuple[list[Computed], list[tuple[Case, str]]]:
+        computed, refused = compute_cases(cases)
+        return [replace(computed[0], log={"tpot": float("nan")}), *computed[1:]], refused
+
+    monkeypatch.setattr("takt.accuracy.report.compute_cases", broken)
+    answers = answered(table, {}, {"concurrency": 16})
+    assert (answers.rows, answers.answered) == (2, 1)
+    assert [skip.stage for skip in answers.skipped] == ["prediction"]
 
 
 def test_a_wrong_dimension_gets_a_near_miss() -> None:

@@ -14,6 +14,7 @@ import pytest
 from takt.accuracy.case import Case
 from takt.accuracy.digest import digest_of
 from takt.accuracy.readers import read_cases
+from takt.perf.corrections import SLOPES
 
 from .conftest import Documented, Takt
 
@@ -113,7 +114,7 @@ def test_rows_that_were_fitted_to_do_not_stand_alone(
     metric = {"n": 3, "median_abs_error": 0.077, "p90_abs_error": 0.2, "bias": 0.0}
     monkeypatch.setattr("takt.accuracy.report.fitted_digests", lambda: known)
     monkeypatch.setattr("takt.accuracy.report.shipped_held_out", lambda: _table(metric))
-    effects = {"engine=vllm": np.zeros(4)}
+    effects = {"engine=vllm": np.zeros(len(SLOPES))}
     monkeypatch.setattr("takt.cli.accuracy.shipped_corrections", lambda: _corrections(effects))
     _, out, _ = takt("accuracy", mine)
     assert "fitted to 4 of 4 answered rows" in out
@@ -194,7 +195,7 @@ def test_a_cold_start_imports_no_compiler_and_no_scipy(mine: Path) -> None:
         (("{mine}", "--colour", "engin"), "did you mean 'engine'?"),
         (("{mine}", "--plot", "x.jpg"), ".png or .svg"),
         (("{mine}", "--plot", "no/where.png"), "there is no directory no"),
-        (("{mine}", "--chip", "h100-sxn"), "did you mean"),
+        (("{mine}", "--chip", "mi300y"), "did you mean 'mi300x'?"),
         (("{mine}", "--worst", "-1"), "--worst -1"),
         (("{mine}", "--tp", "0"), "--tp 0"),
         (("{mine}", "--cross-validate", "modle"), "did you mean 'model'?"),

@@ -97,15 +97,22 @@ def test_calls_faster_than_memory_are_left_out():
     assert len(in_memory({KEY: odd})[KEY]) == len(samples) - 1
 
 
-def test_an_engine_timed_with_the_host_in_the_way_is_left_out():
+def test_short_calls_with_the_host_in_the_way_are_replaced_by_other_engines():
     fast = calls(TRUTH)
+    host = 2e-4
     slow = Samples(
-        work=fast.work, seconds=fast.seconds + 2e-4, groups=fast.groups, source="made up"
+        work=fast.work,
+        seconds=np.maximum(fast.seconds * 1.3, host),
+        groups=fast.groups,
+        source="made up",
     )
     keys = [
         Key(chip="h200-sxm", family="gemm", type_name="bf16", engine=e) for e in ("sglang", "vllm")
     ]
-    assert list(arranged(dict(zip(keys, (fast, slow), strict=True)))) == keys[:1]
+    found = arranged(dict(zip(keys, (fast, slow), strict=True)))
+    assert np.array_equal(found[keys[0]].seconds, fast.seconds)
+    assert found[keys[1]].seconds.min() == fast.seconds.min()
+    assert found[keys[1]].seconds.max() == slow.seconds.max()
 
 
 @given(arrays(np.float64, (4, 5, 3), elements=st.floats(-20, 5)))

@@ -246,6 +246,12 @@ def test_a_type_that_was_not_measured_takes_a_like_one_of_the_same_chip():
     )
 
 
+def test_a_type_measured_on_other_chips_of_the_vendor_comes_before_a_like_type():
+    assert kernels("mi300x").basis("gemm", "bf16") == "roofline (efficiencies of AMD gemm bf16)"
+    assert kernels("mi300x").basis("gemm", "fp8") == "roofline (efficiencies of AMD gemm fp8)"
+    assert kernels("mi300x").basis("gemm", "fp8_block").startswith("measured: aiter")
+
+
 def test_fewer_bytes_of_weights_make_small_products_faster_where_nothing_multiplies_them():
     a100 = kernels("a100-sxm")
     wide, narrow = a100.gemm(1, 16384, 16384), a100.gemm(1, 16384, 16384, "fp4", "")

@@ -48,7 +48,6 @@ CHIPS = {
     "MI300X/MI325X": "mi300x",
     "MI308X": "mi308x",
     "MI350X/MI355X": "mi355x",
-    "gfx1250 256CU": "mi455x",
     "a100": "a100-sxm",
     "a40": "a40",
     "h100": "h100-sxm",

@@ -1,8 +1,8 @@
 """From samples of all chips to what is shipped: tables, efficiencies, and how wrong each is.
 
-- Engines whose calls were timed with the host in the way (a first call of a table takes many times what the
-  others' does) are left out: captured graphs hide that time in service, and engines' own overheads are fitted
-  elsewhere.
+- Engines whose calls were timed with the host in the way (the least time of a table is many times the others'):
+  their short calls are replaced by the fastest of the other engines' for the same call. Captured graphs hide that
+  time in service, and engines' own overheads are fitted elsewhere. Long calls hide the host and count.
 - The generic engine is the median of the engines at each node: one odd kernel of one engine does not move it.
 - All-reduces: engines use their own kernel where it is faster than NCCL's, so the faster counts.
 """
@@ -31,8 +31,9 @@ from .samples import Key, Samples, merged
 
 __all__ = ["FitRow", "TableRow", "all_fits", "all_tables", "arranged", "in_memory"]
 
-HOST_BOUND_S = 40e-6  # a least time above this …
-HOST_BOUND_RATIO = 3.0  # … and so many times another engine's is the host's
+HOST_BOUND_S = 15e-6  # a least time above this …
+HOST_BOUND_RATIO = 3.0  # … and so many times another engine's is the host's,
+HOST_BOUND_UP_TO = 2.5  # and so are times up to so many times that least one
 ENGINES = ("sglang", "trtllm", "vllm")
 FASTER = 1.2  # beyond what rounding and a clock above its nominal rate explain
 UNKNOWN_ERROR = 1.0  # where nothing at all was left out: as wrong as may be
@@ -78,19 +79,25 @@ def arranged(samples: dict[Key, Samples]) -> dict[Key, Samples]:
                 out[replace(key, engine="generic")] = found
         elif key not in out:
             out[key] = found
-    least = defaultdict(lambda: np.inf)
-    for key, found in out.items():
-        place = replace(key, engine="")
-        least[place] = min(least[place], float(found.seconds.min()))
+    out = {key: found for key, found in out.items() if len(found) >= FEWEST}
+    groups = _by_engine(out)
     return {
-        key: found
+        key: _without_host(found, [out[other] for other in groups[replace(key, engine="generic")]])
         for key, found in sorted(out.items())
-        if len(found) >= FEWEST
-        and not (
-            found.seconds.min() > HOST_BOUND_S
-            and found.seconds.min() > HOST_BOUND_RATIO * least[replace(key, engine="")]
-        )
     }
+
+
+def _without_host(found: Samples, engines: list[Samples]) -> Samples:
+    """The samples, or where the host was in their way: the long ones, and the others' for the short ones."""
+    least = float(found.seconds.min())
+    if least <= max(HOST_BOUND_S, HOST_BOUND_RATIO * min(float(e.seconds.min()) for e in engines)):
+        return found
+    long = found.take(found.seconds > HOST_BOUND_UP_TO * least)
+    kept = {tuple(point) for point in np.round(long.points, 6)}
+    others = merged(engine for engine in engines if engine is not found)
+    others = fastest(others.work, others.seconds, others.groups, "short calls of other engines")
+    short = np.array([tuple(point) not in kept for point in np.round(others.points, 6)])
+    return merged([long, others.take(short)])
 
 
 def _chips(samples: dict[Key, Samples]) -> dict[str, Accelerator]:
@@ -231,12 +238,14 @@ def all_fits(samples: dict[Key, Samples], rows: list[TableRow]) -> list[FitRow]:
             error = _carried_error(family, kind, chip, tables, chips)
             out.append(_fit_row(chip, family, kind, calls, error))
         vendors = {load_accelerator(chip).vendor for chip in chips}
-        for vendor in ["", *sorted(vendors)] if len(vendors) > 1 else [""]:
+        for vendor in ["", *sorted(vendors)]:
             mine = {
                 chip: calls
                 for chip, calls in chips.items()
                 if vendor in ("", load_accelerator(chip).vendor)
             }
+            if vendor and len(mine) in (1, len(chips)):
+                continue  # says no more than the chip's own row or that of all chips
             every = [part for calls in mine.values() for part in calls]
             out.append(_fit_row(vendor, family, kind, every, _left_out_error(mine)))
     return _completed(out + _family_rows(parts))

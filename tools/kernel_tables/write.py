@@ -57,7 +57,7 @@ def _write(rows: list[dict[str, object]], schema: pa.Schema, path: Path) -> None
 
 
 def write_tables(rows: list[TableRow], folder: Path) -> None:
-    """One file a chip."""
+    """One file a chip; files of chips that have no tables any more go."""
     chips = defaultdict(list)
     for row in rows:
         chips[row.key.chip].append(
@@ -74,6 +74,9 @@ def write_tables(rows: list[TableRow], folder: Path) -> None:
                 "n_samples": row.n_samples,
             }
         )
+    for old in folder.glob("kernels-*.parquet"):
+        if old.stem.removeprefix("kernels-") not in chips:
+            old.unlink()
     for chip, found in sorted(chips.items()):
         _write(found, _TABLE, folder / f"kernels-{chip}.parquet")
 

@@ -91,42 +91,27 @@ def calibrate(computed: Sequence[Computed]) -> Calibrated:
 
     Raises UsageError if none has, with how many each would need.
     """
-    counts = Counter(
-        (item.situation.engine, item.situation.chip) for item in computed if observations([item])
-    )
+    counts = Counter(_key(item) for item in computed if observations([item]))
     enough = {key for key, count in counts.items() if count >= MIN_ROWS}
     few = tuple((*key, counts[key]) for key in sorted(counts) if key not in enough)
     if not enough:
         raise _too_few(few)
-    rows = [
-        row
-        for row in observations(computed)
-        if (row.situation.engine, row.situation.chip) in enough
-    ]
+    rows = [row for row in observations(computed) if _key(row.computed_case) in enough]
     parts = parts_of(rows)
     measured = np.asarray([row.measured for row in rows])
     held_out, after = parts.logs.copy(), parts.logs.copy()
     fitted: list[Fitted] = []
     folds = 0
     for key in sorted(enough):
-        index = np.asarray(
-            [i for i, r in enumerate(rows) if (r.situation.engine, r.situation.chip) == key]
-        )
+        index = np.asarray([i for i, row in enumerate(rows) if _key(row.computed_case) == key])
         own = parts.take(index)
         found = _fit(own, measured[index])
-        after[index] = own.predicted(found)
         fold = _folds([rows[i] for i in index])
+        after[index] = own.predicted(found)
         held_out[index] = _left_out(own, measured[index], fold)
         folds = max(folds, int(fold.max()) + 1)
-        fitted.append(
-            Fitted(
-                engine=key[0],
-                chip=key[1],
-                rows=counts[key],
-                figures=len(index),
-                parameters=found,
-            )
-        )
+        size = {"rows": counts[key], "figures": len(index)}
+        fitted.append(Fitted(engine=key[0], chip=key[1], parameters=found, **size))
     return Calibrated(
         fitted=tuple(fitted),
         left_alone=few,
@@ -135,6 +120,10 @@ def calibrate(computed: Sequence[Computed]) -> Calibrated:
         held_out=metrics(rows, ratios(rows, held_out)),
         after=metrics(rows, ratios(rows, after)),
     )
+
+
+def _key(item: Computed) -> tuple[str, str]:
+    return item.situation.engine, item.situation.chip
 
 
 def _too_few(few: Sequence[tuple[str, str, int]]) -> UsageError:

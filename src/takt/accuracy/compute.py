@@ -26,7 +26,7 @@ from takt.perf import (
     one_batch,
     open_loop,
 )
-from takt.perf.corrections import Situation
+from takt.perf.corrections import Situation, situation_of
 
 from .case import Case, Split
 from .networks import Network, find_network, sample_s
@@ -50,6 +50,7 @@ class Computed:
     situation: Situation
     users: float
     context: float
+    prompts: float
     fits: bool
     basis: frozenset[str]
 
@@ -153,6 +154,7 @@ def _compute_network(case: Case, network: Network) -> Computed:
         ),
         users=batch,
         context=1.0,
+        prompts=1.0,
         fits=True,
         basis=frozenset({"roofline", network.basis}),
     )
@@ -249,8 +251,8 @@ def _compute_group(cases: Sequence[Case], setup: _Setup) -> list[Computed]:
     asked = np.asarray([_or(c.concurrency, _or(c.n_requests, 0.0)) for c in cases])
     service, users = _service(cases, setup, steps, prompt, output, room, asked)
     waiting_s = _waiting_s(load, service, users, asked, cases)
-    logs = _logs(cases, service, waiting_s, float(setup.workers))
-    if load == "steps":
+    logs = _logs(cases, service, waiting_s, float(setup.workers), setup.model.encoder)
+    if load == "steps" or setup.model.encoder:
         logs = [
             {"step_time": float(np.log(1e3 * service.prompt_s[i])), **log}
             for i, log in enumerate(logs)
@@ -262,6 +264,7 @@ def _compute_group(cases: Sequence[Case], setup: _Setup) -> list[Computed]:
             situation=_situation(case, setup),
             users=float(users[i] / setup.workers / setup.deployment.dp),
             context=float(prompt[i] + depth[i] + output[i] / 2),
+            prompts=float(prompt[i] / max(output[i], 1.0)),
             fits=bool(fits[i]),
             basis=steps.basis,
         )
@@ -303,8 +306,9 @@ def _service(
     asked: Floats,
 ) -> tuple[Service, Floats]:
     load = cases[0].load
-    if load == "steps":
-        users = np.maximum(asked, 1.0)
+    if load == "steps" or setup.model.encoder:
+        # Texts are passes: of the batch that is given, or of a full one where as many as wanted wait.
+        users = np.maximum(asked, 1.0) if load == "steps" else np.full(len(cases), _NETWORK_BATCH)
         return one_batch(steps, users, prompt, np.ones_like(output)), users
     if load == "static":
         users = np.maximum(asked / setup.workers, 1.0)
@@ -371,12 +375,12 @@ def _waiting_s(
 
 
 def _logs(
-    cases: Sequence[Case], service: Service, waiting_s: Floats, copies: float
+    cases: Sequence[Case], service: Service, waiting_s: Floats, copies: float, encoder: bool
 ) -> list[dict[str, float]]:
     out = []
     for i, case in enumerate(cases):
         workers = 1.0
-        if case.load in ("static", "open"):
+        if case.load in ("static", "open", "steps") or encoder:
             workers = copies
         rate = service.output_tokens_per_s[i] * workers
         if case.measured.output_tokens_per_s is None:
@@ -385,7 +389,7 @@ def _logs(
                 if case.measured.total_tokens_per_s is not None
                 else service.requests_per_s[i]
             ) * workers
-        out.append(
+        figures = (
             {
                 "tpot": float(np.log(1e3 * service.tpot_s[i])),
                 "ttft": float(np.log(1e3 * (service.ttft_s[i] + waiting_s[i]))),
@@ -393,32 +397,17 @@ def _logs(
                 "energy": float(np.log(service.j_per_output_token[i])),
             }
         )
+        out.append({name: log for name, log in figures.items() if np.isfinite(log)})
     return out
 
 
 def _situation(case: Case, setup: _Setup) -> Situation:
-    d = setup.deployment
-    attention = {g.attention.kind for g in setup.model.groups}
-    sparse = any(g.attention.topk for g in setup.model.groups)
-    kind = "experts" if setup.model.has_experts else "dense"
-    kind += "-latent" if "latent" in attention else ""
-    kind += "-linear" if "linear" in attention else ""
-    kind += "-sparse" if sparse else ""
+    """The deployment's own names, with what a file says beyond them."""
     mode = case.load + ("+apart" if case.prefill else "") + ("" if case.split_known else "+guessed")
-    mode += f"+{case.speculative}" if case.speculative else ""
-    return Situation(
-        figure="",
+    return replace(
+        situation_of(setup.model, setup.deployment),
         engine=case.engine.lower() or "unknown",
-        chip=setup.chip.id,
-        vendor=setup.chip.vendor,
-        architecture=setup.chip.architecture,
-        model=setup.model.name,
-        kind=kind,
-        weights=d.precision.experts or d.precision.weights,
-        mode=mode,
-        split=f"tp{d.tp}pp{d.pp}dp{d.dp}ep{d.ep}",
-        layout=("dp" if d.dp > 1 else "tp" if d.tp > 1 else "one") + ("+ep" if d.ep > 1 else ""),
-        n_chips=max(d.n_chips, 1),
+        mode=mode + (f"+{case.speculative}" if case.speculative else ""),
         campaign=case.dataset,
         version=case.engine_version or "-",
     )

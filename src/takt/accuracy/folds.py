@@ -4,15 +4,13 @@ Needs scipy (the extra `fit`). `held_out_logs` gives each row the prediction of 
 `judged` does so in every way there is. Knows neither files nor text.
 """
 
-import json
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
 
 from takt.errors import UsageError
-from takt.perf.corrections import FAMILIES, shipped_corrections
+from takt.perf.corrections import shipped_corrections
 
 from .effects import design_of, held_out_residuals
 from .held_out import HeldOut, save_held_out
@@ -26,7 +24,6 @@ __all__ = [
     "held_out_logs",
     "held_out_of",
     "judged",
-    "penalties",
     "save_held_out",
 ]
 
@@ -34,8 +31,6 @@ Floats = NDArray[np.float64]
 LEFT_OUT = ("series", "model", "chip")
 _PLURAL = {"series": "series", "model": "models", "chip": "chips"}
 _N_FOLDS = 5
-# Penalties where none were searched: constants, slopes.
-_START = (2.0, 6.0)
 # What makes a series, whatever campaign measured it: files repeat each other's rows.
 _SERIES = ("engine", "chip", "model", "weights", "mode", "split")
 
@@ -44,14 +39,6 @@ def groups_of(rows: Sequence[Observation], left_out: str) -> list[str]:
     """The group of each row that is left out as a whole."""
     fields = _SERIES if left_out == "series" else (left_out,)
     return [" ".join(getattr(row.situation, field) for field in fields) for row in rows]
-
-
-def penalties() -> Floats:
-    """[families, 2]: what a unit of each family's constants and slopes costs (``penalties.json``)."""
-    path = files("takt.accuracy").joinpath("penalties.json")
-    if not path.is_file():
-        return np.tile(_START, (len(FAMILIES), 1)).astype(np.float64)
-    return np.asarray(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
 
 
 def held_out_logs(
@@ -69,7 +56,7 @@ def held_out_logs(
     n_folds = min(_N_FOLDS, len(set(groups)))
     if n_folds < 2:
         raise UsageError(f"rows of at least two {_PLURAL[left_out]} are needed to leave one out")
-    residual = held_out_residuals(design, target, penalties(), groups, n_folds)
+    residual = held_out_residuals(design, target, groups, n_folds)
     return np.asarray(measured - residual)
 
 

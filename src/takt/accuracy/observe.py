@@ -67,22 +67,23 @@ def _measured(measured: Measured, figure: Figure) -> float | None:
 
 
 def slopes_of(rows: Sequence[Observation]) -> Floats:
-    """[rows, 4] factors of the effects."""
-    users = np.asarray([row.computed_case.users for row in rows])
-    context = np.asarray([row.computed_case.context for row in rows])
-    chips = np.asarray([row.situation.n_chips for row in rows], dtype=np.float64)
-    out = slopes(users, context, 1)
-    out[3] = (np.log2(chips) - 2.0) / 2.0
-    return np.ascontiguousarray(out.T)
+    """[rows, slopes] factors of the effects."""
+    return slopes(
+        np.asarray([row.computed_case.users for row in rows]),
+        np.asarray([row.computed_case.context for row in rows]),
+        np.asarray([row.computed_case.prompts for row in rows]),
+        np.asarray([row.situation.n_chips for row in rows], dtype=np.float64),
+    )
 
 
 def corrected_logs(rows: Sequence[Observation], corrections: Corrections) -> Floats:
     """Computed logarithms plus the effects that are known of each row."""
-    out = np.empty(len(rows))
-    for i, row in enumerate(rows):
-        item = row.computed_case
-        factor = corrections.log_factor(
-            row.situation, np.asarray(item.users), np.asarray(item.context)
-        )
-        out[i] = row.computed + float(factor)
-    return out
+    if not rows:
+        return np.zeros(0)
+    factors = slopes_of(rows)
+    return np.asarray(
+        [
+            row.computed + float(corrections.log_factor(row.situation, factor))
+            for row, factor in zip(rows, factors, strict=True)
+        ]
+    )

@@ -10,15 +10,16 @@ Knows nothing of text, pictures or JSON.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from takt.chips import find_accelerator
+from takt.chips import find_accelerator, list_accelerators
 from takt.errors import UsageError, did_you_mean
-from takt.models.outlines import find_outline
+from takt.models.outlines import OUTLINES, find_outline
 from takt.perf.corrections import FIGURES, Corrections, Figure, Situation, shipped_corrections
 
 from .case import Case, Skip
@@ -26,13 +27,14 @@ from .compute import Computed, compute_cases
 from .digest import digest_of, fitted_digests
 from .held_out import HeldOut, shipped_held_out
 from .metrics import Metric, grouped_metrics, metrics, ratios
-from .observe import Observation, observations
+from .observe import Observation, observations, slopes_of
 from .readers import Defaults, read_cases
 
 __all__ = [
     "DIMENSIONS",
     "Answers",
     "Group",
+    "Metric",
     "Report",
     "Scored",
     "Skipped",
@@ -40,9 +42,9 @@ __all__ = [
     "answers_to",
     "check_dimensions",
     "points_of",
-    "predicted_logs",
     "report_of",
     "score",
+    "worst_rows",
 ]
 
 Floats = NDArray[np.float64]
@@ -57,6 +59,7 @@ DIMENSIONS = (*_FIELDS, "fitted")
 # Beyond this share of rows that the corrections were fitted to, their figures must not stand alone.
 _MOSTLY = 0.5
 _NAMES_SHOWN = 8
+_NOT_FINITE = "outside of what can be computed: a figure came out as no number"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +67,14 @@ class Skipped:
     """Rows without an answer that share a reason.
 
     `stage`: `row` where the file leaves unsaid what was measured or on what, `prediction` where Takt knows no
-    answer. `names`: chips or models that nobody knows, the most frequent first.
+    answer. `names`: chips or models that nobody knows, the most frequent first; `hint`: what the first may mean.
     """
 
     reason: str
     count: int
     stage: Literal["row", "prediction"]
     names: tuple[str, ...] = ()
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +170,9 @@ def answers_to(
             progress(done, len(paths))
         cases, unusable = read_cases(path, defaults)
         found, unanswered = compute_cases(cases)
-        computed += found
+        computed += [item for item in found if _is_finite(item)]
         refused += unanswered
+        refused += [(item.case, _NOT_FINITE) for item in found if not _is_finite(item)]
         skips += unusable
     answered = sum(item.case.rows for item in computed)
     return Answers(
@@ -178,6 +183,10 @@ def answers_to(
             sorted((*_refused(refused), *_unusable(skips)), key=lambda s: (-s.count, s.reason))
         ),
     )
+
+
+def _is_finite(item: Computed) -> bool:
+    return bool(np.isfinite(list(item.log.values())).all())
 
 
 def _unusable(skips: Sequence[Skip]) -> list[Skipped]:
@@ -197,10 +206,17 @@ def _refused(refused: Sequence[tuple[Case, str]]) -> list[Skipped]:
             reason=reason,
             count=count,
             stage="prediction",
-            names=tuple(name for name, _ in _most_first(names[reason])[:_NAMES_SHOWN]),
+            names=(shown := tuple(n for n, _ in _most_first(names[reason])[:_NAMES_SHOWN])),
+            hint=did_you_mean(shown[0], _all_names()) if shown else None,
         )
         for reason, count in _most_first(counts)
     ]
+
+
+@cache
+def _all_names() -> tuple[str, ...]:
+    chips = [name for chip in list_accelerators() for name in (chip.id, *chip.aliases)]
+    return (*chips, *OUTLINES)
 
 
 def _unknown_name(case: Case) -> str | None:
@@ -224,14 +240,14 @@ def score(computed: Sequence[Computed], corrections: Corrections | None = None) 
 def predicted_logs(rows: Sequence[Observation], corrections: Corrections) -> Floats:
     """Computed logarithms plus what the corrections know of each row's situation."""
     predicted = np.asarray([row.computed for row in rows])
+    if not corrections.effects or not rows:
+        return predicted
+    factors = slopes_of(rows)
     members: dict[Situation, list[int]] = defaultdict(list)
-    if corrections.effects:
-        for i, row in enumerate(rows):
-            members[row.situation].append(i)
+    for i, row in enumerate(rows):
+        members[row.situation].append(i)
     for situation, index in members.items():
-        users = np.asarray([rows[i].computed_case.users for i in index])
-        context = np.asarray([rows[i].computed_case.context for i in index])
-        predicted[index] += corrections.log_factor(situation, users, context)
+        predicted[index] += corrections.log_factor(situation, factors[index])
     return predicted
 
 
@@ -272,7 +288,7 @@ def report_of(
             Group(key=tuple(zip(by, values, strict=True)), metrics=found)
             for values, found in groups.items()
         ),
-        worst=_worst(scored, ratio, n_worst),
+        worst=worst_rows(scored, n_worst),
         held_out=shipped_held_out() if answered and fitted_rows >= _MOSTLY * answered else {},
     )
 
@@ -293,9 +309,9 @@ def _value(row: Observation, name: str, fitted: frozenset[int]) -> str:
     return str(getattr(row.situation, _FIELDS[name]))
 
 
-def _worst(scored: Scored, ratio: Floats, n_worst: int) -> tuple[Worst, ...]:
+def worst_rows(scored: Scored, n_worst: int) -> tuple[Worst, ...]:
     """The farthest off by ratio, one figure a row."""
-    order = np.argsort(-np.abs(np.log(ratio)), kind="stable")
+    order = np.argsort(-np.abs(np.log(scored.ratio)), kind="stable")
     seen: set[int] = set()
     found: list[Worst] = []
     for i in order:

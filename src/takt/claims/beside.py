@@ -100,7 +100,7 @@ def memory_ratio(what: Computation) -> Answer:
     return Answer(
         values={"bandwidth_ratio": ratio},
         basis="arithmetic on the facts of both chips",
-        detail=f"{chip.memory.bytes_per_s / 1e12:,.4g} TB/s over {other.memory.bytes_per_s / 1e12:,.4g} TB/s",
+        detail=f"{chip.memory.bytes_per_s / 1e12:,.2f} TB/s over {other.memory.bytes_per_s / 1e12:,.2f} TB/s",
         workloads=f"for what lies in its {chip.memory.capacity_bytes / 1e9:.0f} GB: up to {parameters:.0f} G parameters in 16 "
         f"bits, caches not counted ({other.id}: {held:.0f} G)",
     )

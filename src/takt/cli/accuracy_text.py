@@ -162,4 +162,5 @@ def _named(skip: Skipped) -> str:
     if not skip.names:
         return ""
     named = ", ".join(skip.names[:4])
-    return f": {named}" + (", …" if len(skip.names) > 4 else "")
+    more = ", …" if len(skip.names) > 4 else ""
+    return f": {named}{more}" + (f" ({skip.hint})" if skip.hint and len(skip.names) == 1 else "")

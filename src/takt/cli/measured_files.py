@@ -45,7 +45,7 @@ _UNDERSTOOD = (
 )
 
 Files = Annotated[
-    list[Path] | None, typer.Argument(metavar="FILE…", help="CSV (gz or not) or JSON results.")
+    list[Path] | None, typer.Argument(metavar="FILE", help="CSV (gz or not) or JSON results.")
 ]
 Chip = Annotated[
     str, typer.Option("--chip", metavar="ID", help="Where a file doesn't say: the chip.")
@@ -110,7 +110,8 @@ def defaults_of(
         if number is not None and not 1 <= number <= 1e8:
             raise UsageError(f"{option} {number}: expected 1 or more")
     if chip and find_accelerator(chip) is None:
-        load_accelerator(chip)
+        load_accelerator(chip)  # says what is near, unless it is a chip file
+        raise UsageError(f"--chip {chip}: expected an id of `takt chips`, not a file")
     if model and find_outline(model) is None:
         outline_of(model)
     return Defaults(

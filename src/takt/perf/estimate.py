@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 class Estimate:
     """Time and energy of steps, elementwise over the batches and contexts asked for.
 
-    `time_s`, `energy_j`: of one step on all chips of the deployment. `error`: relative error to expect (a median of
+    `time_s`, `energy_j`: of one step on all chips of the deployment; energy is NaN where a chip's power is unknown. `error`: relative error to expect (a median of
     cross-validated figures, one number). `basis`: what the figures rest on: `measured:…`, `roofline`, `fitted:…`,
     `simulated`, `published:…`, `assumed:…`.
     """

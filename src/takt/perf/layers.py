@@ -60,7 +60,8 @@ def linear_curve(model: Outline, deployment: Deployment, kernels: Kernels) -> Li
         )
     total += _draft_s(model, deployment, total)
     total += kernels.gemm(tokens, _ceil(model.vocab_size, deployment.tp), model.dim)
-    total += (deployment.pp - 1) * kernels.send(tokens * model.dim * _ACTIVATION_BYTES)
+    if deployment.pp > 1:
+        total += (deployment.pp - 1) * kernels.send(tokens * model.dim * _ACTIVATION_BYTES)
     # Measurement noise in a table must not make a larger step cheaper.
     return LinearCurve(
         log_tokens=np.log(tokens), log_s=np.log(np.maximum.accumulate(np.maximum(total, 1e-9)))

@@ -5,15 +5,16 @@ every generated token pays for its share of prompt work; a new prompt waits for 
 room simulates what this averages.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .corrections import Figure, time_factor
 from .estimate import Estimate, Floats
 from .step import StepModel
 
-__all__ = ["Service", "closed_loop", "one_batch", "open_loop"]
+__all__ = ["Service", "closed_loop", "corrected", "one_batch", "open_loop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +87,12 @@ def closed_loop(
     output = np.maximum(output, 1.0)
     alone, added_s, readers = _prompt_s(steps, prefill, prompt, prefill_workers)
     share = np.maximum(users / workers, 1e-3)
-    generating = share
+    generating, context = share, prompt + output / 2
     for _ in range(_ROUNDS):
-        step = steps.decode(generating, prompt + output / 2)
+        clean_s = steps.decode_s(generating, context)
         ends = generating * steps.tokens_per_step / output
         # Prompts of one's own copy take turns with its steps; those read elsewhere don't.
-        step_s = step.time_s + (0.0 if prefill else ends * added_s)
+        step_s = clean_s + (0.0 if prefill else ends * added_s)
         work_s = ends * workers * added_s / readers
         busy = np.minimum(work_s / np.maximum(step_s, work_s * 1.05), 0.95)
         others = np.minimum(share * workers / readers, _MOST_TOGETHER) - 1.0
@@ -103,12 +104,13 @@ def closed_loop(
         supplied = output * tpot_s * readers / (workers * added_s)
         held_s = (users - supplied * workers) * added_s / readers
         waiting_s = np.maximum(waiting_s, held_s if prefill else 0.0)
-        ttft_s = steps.engine.first_s + alone.time_s + waiting_s + step.time_s
+        ttft_s = steps.engine.first_s + alone.time_s + waiting_s + clean_s
         span_s = ttft_s + (output - 1.0) * tpot_s
         wanted = share * (output * tpot_s) / (ttft_s + output * tpot_s)
         generating = 0.5 * (generating + np.clip(wanted, np.minimum(share, 0.5), share))
     rate = users / span_s
-    energy_j = step.energy_j * output / (generating * steps.tokens_per_step) + alone.energy_j
+    made = generating * steps.tokens_per_step
+    energy_j = steps.decode(generating, context).energy_j * output / made + alone.energy_j
     return Service(
         users=users,
         ttft_s=ttft_s,
@@ -164,6 +166,35 @@ def open_loop(
         span_s = now.ttft_s + output * now.tpot_s
         users = np.clip(0.5 * users + 0.5 * rate * span_s, 1.0, most_users)
     return closed_loop(steps, users, prompt, output)
+
+
+def corrected(
+    service: Service, steps: StepModel, prompt_tokens: ArrayLike, output_tokens: ArrayLike
+) -> Service:
+    """A computed closed loop as measurements have it.
+
+    Pace, waiting and energy by effects of their own; rates follow from the first two (Little's law), so that
+    the figures agree with each other.
+    """
+    prompt, output = _floats(prompt_tokens, output_tokens)
+    context, prompts = prompt + output / 2, prompt / np.maximum(output, 1.0)
+
+    def factor(figure: Figure) -> Floats:
+        return time_factor(
+            steps.model, steps.deployment, figure, service.users, context, prompts
+        )
+
+    tpot_s, ttft_s = service.tpot_s * factor("tpot"), service.ttft_s * factor("ttft")
+    rate = service.users / (ttft_s + np.maximum(output - 1.0, 0.0) * tpot_s)
+    return replace(
+        service,
+        tpot_s=tpot_s,
+        ttft_s=ttft_s,
+        requests_per_s=rate,
+        output_tokens_per_s=rate * output,
+        total_tokens_per_s=rate * (output + prompt),
+        j_per_output_token=service.j_per_output_token * factor("energy"),
+    )
 
 
 def _floats(*values: ArrayLike) -> tuple[Floats, ...]:

@@ -8,7 +8,7 @@ Kernels give the time of each part (`layers`), the engine's named overheads come
 follows from how busy memory and arithmetic are (`work`). Knows nothing of requests, queues or schedules.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from takt.errors import UsageError, did_you_mean
 from takt.models.outlines import Outline
 
+from .corrections import Figure, figure_error, time_factor
 from .deployment import Deployment
 from .engines import Engine, engine_of
 from .estimate import Estimate, Floats
@@ -56,26 +57,23 @@ class StepModel:
             engine=engine_of(deployment.engine),
         )
 
+    def decode_s(self, users: Floats, context: Floats) -> Floats:
+        """Seconds of a decode step, without what an Estimate says beyond them: for loops that settle on a load."""
+        group = self._of_a_group(users)
+        time_s = self.curve(group * (1 + self.deployment.draft_tokens)) + attention_decode_s(
+            self.model, self.deployment, self.kernels, np.maximum(group, 1.0), context
+        )
+        return time_s + self.engine.overhead_s(group, self._launches())
+
     def decode(self, batch: ArrayLike, context: ArrayLike) -> Estimate:
         """One step in which each of `batch` users at `context` cached positions gets a token.
 
         With drafts, `1 + draft_tokens` tokens of each user are computed and `tokens_per_step` of them kept.
         """
         users, seen = _floats(batch, context)
-        group = self._of_a_group(users)
-        tokens = group * (1 + self.deployment.draft_tokens)
-        time_s = self.curve(tokens) + attention_decode_s(
-            self.model, self.deployment, self.kernels, np.maximum(group, 1.0), seen
-        )
-        time_s = time_s + self.engine.overhead_s(group, self._launches())
-        work = step_work(
-            self.model,
-            self.deployment,
-            users * (1 + self.deployment.draft_tokens),
-            users,
-            seen,
-        )
-        return self._estimate(time_s, work)
+        drafted = users * (1 + self.deployment.draft_tokens)
+        work = step_work(self.model, self.deployment, drafted, users, seen)
+        return self._estimate(self.decode_s(users, seen), work)
 
     def prompt(self, batch: ArrayLike, new_tokens: ArrayLike, context: ArrayLike = 0) -> Estimate:
         """One step that reads `new_tokens` of each of `batch` texts after `context` cached positions."""
@@ -136,7 +134,9 @@ class StepModel:
         kind = self.deployment.precision.experts or self.deployment.precision.weights
         memory = np.minimum(work.n_bytes / (busy_s * chip.memory.bytes_per_s), 1.0)
         compute = np.minimum(work.n_ops / (busy_s * chip.ops_per_s(kind)), 1.0)
-        watts = self.kernels.power_w(memory, compute)
+        # A chip whose power nobody publishes has no energy either: not a number, not zero.
+        known = chip.power.tdp_w is not None
+        watts = self.kernels.power_w(memory, compute) if known else np.full(busy_s.shape, np.nan)
         return Estimate(
             time_s=time_s,
             energy_j=watts * busy_s,
@@ -180,22 +180,38 @@ def step_cost(
     *,
     new_tokens: ArrayLike = 1024,
     prompts: ArrayLike = 1,
+    corrected: bool = True,
 ) -> Estimate:
     """Time and energy of steps, elementwise over arrays of `batch` and `context`.
 
     `decode`: `batch` users at `context` cached positions. `prompt`: `batch` texts of `new_tokens` after `context`
-    cached positions. `mixed`: a decode step with `prompts` chunks of `new_tokens` beside it.
+    cached positions. `mixed`: a decode step with `prompts` chunks of `new_tokens` beside it. `corrected`
+    multiplies what kernels and overheads give by the effects that end-to-end measurements showed.
     Raises UsageError for another phase.
     """
     steps = StepModel.of(model, deployment)
     if phase == "decode":
-        return steps.decode(batch, context)
-    if phase == "prompt":
-        return steps.prompt(batch, new_tokens, context)
-    if phase == "mixed":
-        return steps.mixed(batch, context, prompts, new_tokens)
-    hint = did_you_mean(phase, PHASES) or f"phases are {', '.join(PHASES)}"
-    raise UsageError(f"no phase '{phase}'", hint=hint)
+        computed = steps.decode(batch, context)
+    elif phase == "prompt":
+        computed = steps.prompt(batch, new_tokens, context)
+    elif phase == "mixed":
+        computed = steps.mixed(batch, context, prompts, new_tokens)
+    else:
+        hint = did_you_mean(phase, PHASES) or f"phases are {', '.join(PHASES)}"
+        raise UsageError(f"no phase '{phase}'", hint=hint)
+    if not corrected:
+        return computed
+    # What is measured of prompts includes waiting: only what all times share applies to one step.
+    figure: Figure | None = "tpot" if phase == "decode" else None
+    users, seen = _floats(batch, context)
+    factor = time_factor(model, deployment, figure, users, seen, np.ones(()))
+    return replace(
+        computed,
+        time_s=computed.time_s * factor,
+        energy_j=computed.energy_j * factor,
+        error=figure_error(model, deployment, figure or "step_time"),
+        basis=computed.basis | {"fitted: end-to-end corrections"},
+    )
 
 
 def _floats(*values: ArrayLike) -> tuple[Floats, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from ..estimate import Floats
-from .situation import SLOPES, Situation, slopes
+from .situation import SLOPES, Situation
 
 __all__ = ["FIGURES", "Corrections", "Figure", "shipped_corrections"]
 
@@ -28,19 +28,21 @@ _MOST = float(np.log(20.0))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
-    """Effects by name: [constant, users, context, chips]."""
+    """Effects by name: one number a slope of `SLOPES`."""
 
     effects: Mapping[str, Floats]
 
-    def log_factor(self, situation: Situation, users: Floats, context: Floats) -> Floats:
-        """ln(measured ÷ computed) of a time to expect, elementwise; for a rate it is the other way round."""
+    def log_factor(self, situation: Situation, factors: Floats) -> Floats:
+        """ln(measured ÷ computed) of a time to expect; for a rate it is the other way round.
+
+        `factors`: [… , 6] of `slopes`.
+        """
         total = np.zeros(len(SLOPES))
         for _, name in situation.effects():
             effect = self.effects.get(name)
             if effect is not None:
                 total = total + effect
-        factors = slopes(users, context, situation.n_chips)
-        return np.clip(np.tensordot(total, factors, axes=1), -_MOST, _MOST)
+        return np.clip(factors @ total, -_MOST, _MOST)
 
     def knows(self, name: str) -> bool:
         """Whether anything measured bears that name (``chip=h200-sxm``)."""

@@ -1,7 +1,7 @@
 """What is known of a deployment when its figure is corrected: names and sizes, and the effects made of them.
 
 A correction is a sum of named effects (``engine=vllm``, ``engine=vllm chip=h200-sxm``, …), each a constant and
-slopes over how many users, positions and chips there are. Every effect comes twice: for the time of steps,
+slopes over how many users, positions, prompt tokens and chips there are. Every effect comes twice: for the time of steps,
 whichever figure shows it, and for one figure alone (``… figure=energy``). Here are the names; `effects` holds
 their values, and the accuracy room fits them.
 """
@@ -63,7 +63,7 @@ _PLAIN: tuple[tuple[str, ...], ...] = (
     ("campaign", "engine", "version", "chip", "model", "weights", "mode", "split"),
 )
 FAMILIES = _PLAIN + tuple((*fields, "figure") for fields in _PLAIN)
-SLOPES = ("constant", "users", "context", "chips")
+SLOPES = ("constant", "users", "users2", "context", "prompts", "chips")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +100,14 @@ class Situation:
                 yield index, " ".join(f"{field}={value}" for field, value in pairs) or "all"
 
 
-def slopes(users: Floats, context: Floats, n_chips: int) -> Floats:
-    """[4, …]: what an effect's constant and slopes are multiplied by, each about −1 to 1."""
-    users, context = np.broadcast_arrays(users, context)
-    return np.stack(
-        [
-            np.ones(users.shape),
-            (np.log2(np.maximum(users, 0.25)) - 4.0) / 4.0,
-            (np.log2(np.maximum(context, 16.0)) - 11.0) / 3.0,
-            np.full(users.shape, (np.log2(n_chips) - 2.0) / 2.0),
-        ]
-    )
+def slopes(users: Floats, context: Floats, prompts: Floats, n_chips: Floats) -> Floats:
+    """[…, 6]: what an effect's constant and slopes are multiplied by, each about −1 to 1.
+
+    `users` of one attention group, `context` positions, `prompts`: prompt tokens for each generated one.
+    """
+    users, context, prompts, n_chips = np.broadcast_arrays(users, context, prompts, n_chips)
+    many = np.clip((np.log2(np.maximum(users, 0.25)) - 4.0) / 4.0, -1.5, 2.0)
+    long = np.clip((np.log2(np.maximum(context, 16.0)) - 11.0) / 3.0, -2.0, 3.0)
+    read = np.clip(np.log2(np.maximum(prompts, 1e-3)) / 3.0, -1.5, 2.0)
+    wide = (np.log2(np.maximum(n_chips, 1.0)) - 2.0) / 2.0
+    return np.stack([np.ones(users.shape), many, many * many - 0.5, long, read, wide], axis=-1)

@@ -15,7 +15,7 @@ from takt.errors import UsageError, did_you_mean
 
 from .families import LINKED, gemm_type
 from .links import Collective, collective_work, deal_work, send_work
-from .peaks import Peaks
+from .peaks import Peaks, is_native
 from .power import board_power_w, power_fit_of
 from .sources import Sources
 from .work import (
@@ -230,16 +230,7 @@ class Kernels:
     def _multiplied(self, weights: str, compute: str) -> tuple[str, str]:
         """(stored, multiplied) types as this chip can: what it has no units for is widened."""
         bytes_of(weights), bytes_of(compute)
-        peak = self.chip.peak
-        native = {
-            "fp8": peak.fp8_ops_per_s,
-            "fp8_block": peak.fp8_ops_per_s,
-            "fp4": peak.fp4_ops_per_s,
-            "mxfp4": peak.fp4_ops_per_s,
-            "int8": peak.int8_ops_per_s,
-            "int4": None,
-        }
-        if compute in native and native[compute] is None:
+        if compute == "int4" or not is_native(self.chip, compute):
             return weights, "bf16"
         return weights, "fp8" if compute == "fp8_block" else compute
 

@@ -15,7 +15,7 @@ from .families import LINKED, compute_type, work_at
 from .surface import Surface
 from .work import Floats, Work
 
-__all__ = ["Peaks", "carried_over", "link_bytes_per_s", "peaks_of"]
+__all__ = ["Peaks", "carried_over", "is_native", "link_bytes_per_s", "peaks_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,18 @@ def link_bytes_per_s(chip: Accelerator) -> float:
             hint="state scale_up.bytes_per_s or scale_out.bytes_per_s in a chip file of your own",
         )
     return rate
+
+
+def is_native(chip: Accelerator, type_name: str) -> bool:
+    """Whether the chip multiplies that type; weights that are always widened count as bf16, which all do."""
+    narrow = {
+        "fp8": chip.peak.fp8_ops_per_s,
+        "fp8_block": chip.peak.fp8_ops_per_s,
+        "fp4": chip.peak.fp4_ops_per_s,
+        "mxfp4": chip.peak.fp4_ops_per_s,
+        "int8": chip.peak.int8_ops_per_s,
+    }
+    return type_name not in narrow or narrow[type_name] is not None
 
 
 def peaks_of(chip: Accelerator, family: str, type_name: str) -> Peaks:

@@ -2,12 +2,14 @@
 
     1. a table of the chip itself;
     2. the table of the nearest measured chip, carried over to this chip's peaks;
-    3. efficiencies fitted on a table of a like type (`siblings`) of the chip, or of the nearest one;
-    4. efficiencies fitted over the measured chips of its vendor, then over all of them.
+    3. efficiencies fitted over the measured chips of its vendor for the type, if the chip has units for it;
+    4. efficiencies of a like type (`siblings`) on the chip, the nearest one, the chips of its vendor;
+    5. efficiencies fitted over all measured chips together.
 
 Knows no sizes: `model` asks for the times.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +20,7 @@ from takt.errors import DataError
 from .book import EVERY_CHIP, Fit, fits, prompt_walks, tables_of
 from .efficiency import Efficiency
 from .families import compute_type, siblings
-from .peaks import Peaks, carried_over, peaks_of
+from .peaks import Peaks, carried_over, is_native, peaks_of
 from .surface import Surface
 from .work import Floats, Work
 
@@ -69,14 +71,27 @@ class Sources:
     def fit(self, family: str, type_name: str) -> Source:
         """Efficiencies for a family and type, also where there is a table."""
         peaks = peaks_of(self.chip, family, type_name)
-        for chip_id in (self.chip.id, self.chip.nearest, self.chip.vendor, EVERY_CHIP):
-            for name in siblings(type_name):
-                found = fits().get((chip_id, family, name))
-                if found is not None:
-                    return _fitted(found, peaks, chip_id, family, name, type_name)
+        for chip_id, name in self._candidates(type_name):
+            found = fits().get((chip_id, family, name))
+            if found is not None:
+                return _fitted(found, peaks, chip_id, family, name, type_name)
         return _fitted(
             fits()[EVERY_CHIP, family, ANY_TYPE], peaks, EVERY_CHIP, family, ANY_TYPE, type_name
         )
+
+    def _candidates(self, type_name: str) -> Iterator[tuple[str, str]]:
+        """(chip or vendor, type) whose fit may stand in, the most alike first.
+
+        Another chip's fit of the very type says more than this chip's of a like type, unless this chip has no
+        units for it and widens what the other multiplies.
+        """
+        alike = siblings(type_name)
+        near = (self.chip.id, self.chip.nearest)
+        yield from ((chip_id, type_name) for chip_id in near)
+        if is_native(self.chip, type_name):
+            yield self.chip.vendor, type_name
+        yield from ((chip_id, name) for chip_id in (*near, self.chip.vendor) for name in alike)
+        yield from ((EVERY_CHIP, name) for name in alike)
 
     def walk_s_per_position(self) -> float:
         """Seconds that one block of queries takes past each cached position of a prompt's context."""
