@@ -4,7 +4,7 @@
 
 Everything on the page is measured in this run, which takes minutes: all rows are computed, corrections are fitted
 anew without each row's series, model and chip, and the shipped corrections are applied. The same figures go to
-src/takt/accuracy/held_out.json, from which `takt accuracy` and `takt compare` quote them. Needs scipy (extra `fit`).
+src/takt/perf/data/held_out.json, from which `takt accuracy` and `takt compare` quote them. Needs scipy (extra `fit`).
 """
 
 import argparse
@@ -29,7 +29,7 @@ from takt.perf.corrections import FIGURES
 
 HERE = Path(__file__).resolve().parent.parent
 PAGE = HERE / "docs" / "accuracy-chips.md"
-HELD_OUT = HERE / "src" / "takt" / "accuracy" / "held_out.json"
+HELD_OUT = HERE / "src" / "takt" / "perf" / "data" / "held_out.json"
 N_WORST = 10
 # MLPerf Inference's offline scenario is asked for by chip: what a name of the catalogue begins with.
 OFFLINE_CHIPS = ("h100", "h200", "b200", "mi300x", "tpu")
@@ -218,7 +218,7 @@ def offline(rows: Sequence[Observation], predicted: Predicted) -> str:
 def is_offline(row: Observation) -> bool:
     situation = row.situation
     return (
-        situation.campaign.startswith("mlperf")
+        situation.campaign == "mlperf"
         and situation.mode.startswith("offline")
         and not situation.kind.startswith("network")
         and row.figure == "throughput"

@@ -87,7 +87,8 @@ def test_every_chip_model_and_source_has_its_line(tool: ModuleType) -> None:
 def test_figures_survive_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metric = Metric(n=3, median_abs_error=0.0771, p90_abs_error=0.25, bias=-0.01)
     table = {way: {"tpot": metric} for way in WAYS}
-    save_held_out(tmp_path / "held_out.json", table)
+    (tmp_path / "data").mkdir()
+    save_held_out(tmp_path / "data" / "held_out.json", table)
     monkeypatch.setattr("takt.accuracy.held_out.files", lambda _: tmp_path)
     shipped_held_out.cache_clear()
     try:

@@ -117,12 +117,13 @@ def test_points_are_in_units_and_by_group(table: Table) -> None:
     assert points["tpot", "ms"]["h200-sxm"][0] == pytest.approx([4.0])
 
 
-def test_a_figure_that_is_no_number_is_no_answer(
-    table: Table, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("log", [{}, {"tpot": float("nan")}])
+def test_without_a_figure_there_is_no_answer(
+    table: Table, monkeypatch: pytest.MonkeyPatch, log: dict[str, float]
 ) -> None:
     def broken(cases: list[Case]) -> tuple[list[Computed], list[tuple[Case, str]]]:
         computed, refused = compute_cases(cases)
-        return [replace(computed[0], log={"tpot": float("nan")}), *computed[1:]], refused
+        return [replace(computed[0], log=log), *computed[1:]], refused
 
     monkeypatch.setattr("takt.accuracy.report.compute_cases", broken)
     answers = answered(table, {}, {"concurrency": 16})

@@ -1,8 +1,8 @@
 """How far the shipped predictions are from measurements that they were not fitted to, as measured when fitted.
 
-``held_out.json``: for each way of judging (`computed`: no correction; `series`, `model`, `chip`: corrections
-fitted without the row's series, model or chip; `fitted`: with all rows) and each figure, one `Metric`. Written by
-`save_held_out`, read by whoever has to say what error to expect.
+``held_out.json``, beside the corrections in `takt.perf`, has for each way of judging and each figure one `Metric`.
+Ways are `computed` (no correction), `series`, `model` and `chip` (corrections fitted without the row's own), and
+`fitted` (with all rows). Written by `save_held_out`, read by whoever has to say what error to expect.
 """
 
 import json
@@ -20,7 +20,7 @@ __all__ = ["WAYS", "HeldOut", "save_held_out", "shipped_held_out"]
 
 WAYS = ("computed", "series", "model", "chip", "fitted")
 HeldOut = Mapping[str, Mapping[Figure, Metric]]
-_FILE = "held_out.json"
+_FILE = "data/held_out.json"
 _DIGITS = 4
 
 
@@ -44,7 +44,7 @@ def _rounded(metric: Metric) -> dict[str, float | int]:
 @cache
 def shipped_held_out() -> HeldOut:
     """The table that came with the shipped corrections; empty where there is none."""
-    path = files("takt.accuracy").joinpath(_FILE)
+    path = files("takt.perf").joinpath(_FILE)
     if not path.is_file():
         return {}
     document = json.loads(path.read_text(encoding="utf-8"))

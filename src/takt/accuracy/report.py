@@ -59,7 +59,7 @@ DIMENSIONS = (*_FIELDS, "fitted")
 # Beyond this share of rows that the corrections were fitted to, their figures must not stand alone.
 _MOSTLY = 0.5
 _NAMES_SHOWN = 8
-_NOT_FINITE = "outside of what can be computed: a figure came out as no number"
+_NO_FIGURE = "outside of what can be computed: a figure came out as no number"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +170,9 @@ def answers_to(
             progress(done, len(paths))
         cases, unusable = read_cases(path, defaults)
         found, unanswered = compute_cases(cases)
-        computed += [item for item in found if _is_finite(item)]
+        computed += [item for item in found if _has_figures(item)]
         refused += unanswered
-        refused += [(item.case, _NOT_FINITE) for item in found if not _is_finite(item)]
+        refused += [(item.case, _NO_FIGURE) for item in found if not _has_figures(item)]
         skips += unusable
     answered = sum(item.case.rows for item in computed)
     return Answers(
@@ -185,8 +185,8 @@ def answers_to(
     )
 
 
-def _is_finite(item: Computed) -> bool:
-    return bool(np.isfinite(list(item.log.values())).all())
+def _has_figures(item: Computed) -> bool:
+    return bool(item.log) and bool(np.isfinite(list(item.log.values())).all())
 
 
 def _unusable(skips: Sequence[Skip]) -> list[Skipped]:

@@ -178,8 +178,8 @@ def _notes(rows: Sequence[Compared], per: str) -> str:
         "NEEDS: fewest chips that hold the model and meet the target. TOK/S/USER: output tokens for one user alone, on "
         "the fastest layout. All other figures: SERVED ON (chips: split) with as many USERS as meet the target, on the "
         "layout with most output tokens for each chip; the prompts' work is in them. J/TOKEN: of the chips, without "
-        "host and cooling. ±: median relative error to expect of the decode step, cross-validated on measured kernels "
-        "(--json has each figure's).",
+        "host and cooling. ±: median relative error to expect of time per token, from measured systems whose model, chip or "
+        "configuration the predictions had not seen (--json has each figure's).",
     ]
     if any(_error(row.known.get("tokens_per_s_chip")) == "exact" for row in rows):
         lines.append(

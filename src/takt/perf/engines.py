@@ -17,7 +17,10 @@ __all__ = ["Engine", "engine_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """Overheads of a serving engine, in seconds; see the head of ``data/engines.toml``."""
+    """Overheads of a serving engine; ``data/engines.toml`` says what each is and how it is known.
+
+    `step_s`, `user_s`, `launch_s` and `first_s` are seconds, `reserve_fraction` and `burst` shares of 1.
+    """
 
     name: str
     step_s: float
@@ -30,7 +33,7 @@ class Engine:
     basis: str
 
     def overhead_s(self, users: Floats, launches: float) -> Floats:
-        """What the host adds to a step of that many users and kernels."""
+        """Seconds that the host adds to a step of that many users and kernels."""
         return self.step_s + self.user_s * users + self.launch_s * launches
 
 

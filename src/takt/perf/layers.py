@@ -32,7 +32,10 @@ _GRID = np.unique(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearCurve:
-    """Seconds of all that depends on the tokens of a step alone, between grid points by straight lines in the logarithms."""
+    """Seconds of all that depends on the tokens of a step alone: straight lines between logarithms.
+
+    `log_tokens`, `log_s`: [grid] natural logarithms, both rising.
+    """
 
     log_tokens: Floats
     log_s: Floats
@@ -41,13 +44,15 @@ class LinearCurve:
         """Seconds for that many tokens (any shape); beyond the grid in proportion."""
         at = np.log(np.maximum(tokens, 1.0))
         beyond = np.maximum(at - self.log_tokens[-1], 0.0)
-        return np.exp(np.interp(at, self.log_tokens, self.log_s) + beyond)
+        return np.asarray(np.exp(np.interp(at, self.log_tokens, self.log_s) + beyond))
 
 
 def linear_curve(model: Outline, deployment: Deployment, kernels: Kernels) -> LinearCurve:
     """The curve of a model on one chip of a deployment.
 
-    Tokens are those of one attention group; products of the feed-forward see the tokens of all `dp` groups.
+    Tokens are those of one attention group; products of the feed-forward see the tokens of all `dp`
+    groups. Raises UsageError for a number type no kernel knows, UnsupportedError for a split over a
+    chip without known links.
     """
     tokens = _GRID
     total = np.zeros_like(tokens)
@@ -103,12 +108,14 @@ def _projections_s(
 
 
 def _is_low_rank(attention: Attention, rows: int) -> bool:
+    """Whether a matrix of latent attention narrows its input instead of feeding all heads."""
     return rows < attention.n_heads * attention.head_dim // 2 and rows <= 4096
 
 
 def _feed_forward_s(
     model: Outline, group: LayerGroup, deployment: Deployment, kernels: Kernels, tokens: Floats
 ) -> Floats:
+    """Products of a layer's block: a dense or shared part cut over all chips, router, routed experts."""
     ffn, precision = group.ffn, deployment.precision
     cut = deployment.tp * deployment.dp
     everyone = tokens * deployment.dp
@@ -155,14 +162,12 @@ def _exchanges_s(
             tokens / tp, model.dim, group.ffn.top_k, group.ffn.n_experts, ep
         )
     everyone = n_bytes * dp
-    return (
-        total
-        + kernels.all_gather(everyone, tp * dp)
-        + kernels.reduce_scatter(everyone, tp * dp)
-    )
+    gathered_s = kernels.all_gather(everyone, tp * dp)
+    return total + gathered_s + kernels.reduce_scatter(everyone, tp * dp)
 
 
 def _passes_s(model: Outline, kernels: Kernels, tokens: Floats) -> Floats:
+    """What a layer does to a token's activations outside products."""
     return _PASSES_A_LAYER * kernels.elementwise(2 * tokens * model.dim * _ACTIVATION_BYTES)
 
 
@@ -212,28 +217,36 @@ def attention_decode_s(
     Drafted tokens read the cache once for all of them, as verification does.
     """
     total = np.zeros(np.broadcast_shapes(batch.shape, context.shape))
-    kv, tp = deployment.precision.kv, deployment.tp
     for group in model.groups:
-        part = group.attention
-        if part.kind == "linear":
-            moved = 4.0 * batch * part.state_elements / tp  # state read and written, 2 bytes each
-            total += group.count * kernels.elementwise(moved)
-        elif part.kind == "latent":
-            heads = _ceil(part.n_heads, tp)
-            once = kernels.latent_decode(batch, _seen(part, context), heads, kv)
-            total += group.count * (once + _index_decode_s(part, kernels, batch, context))
-        elif part.kind == "full":
-            once = kernels.attention_decode(
-                batch,
-                _seen(part, context),
-                _ceil(part.n_heads, tp),
-                _ceil(part.n_kv_heads, tp),
-                max(part.head_dim, 1),
-                kv,
-                part.window,
+        if group.attention.kind != "none":
+            total += group.count * _mix_decode_s(
+                group.attention, deployment, kernels, batch, context
             )
-            total += group.count * (once + _index_decode_s(part, kernels, batch, context))
     return total
+
+
+def _mix_decode_s(
+    part: Attention, deployment: Deployment, kernels: Kernels, batch: Floats, context: Floats
+) -> Floats:
+    """One layer of `attention_decode_s`."""
+    kv, tp = deployment.precision.kv, deployment.tp
+    heads = _ceil(part.n_heads, tp)
+    if part.kind == "linear":
+        # The state is read and written, 2 bytes a number.
+        return kernels.elementwise(4.0 * batch * part.state_elements / tp)
+    if part.kind == "latent":
+        once = kernels.latent_decode(batch, _seen(part, context), heads, kv)
+    else:
+        once = kernels.attention_decode(
+            batch,
+            _seen(part, context),
+            heads,
+            _ceil(part.n_kv_heads, tp),
+            max(part.head_dim, 1),
+            kv,
+            part.window,
+        )
+    return once + _index_decode_s(part, kernels, batch, context)
 
 
 def attention_prompt_s(
@@ -246,33 +259,40 @@ def attention_prompt_s(
 ) -> Floats:
     """Attention of prompts in all layers: `batch` texts of one group, `new_tokens` each after `context` cached ones."""
     total = np.zeros(np.broadcast_shapes(batch.shape, new_tokens.shape, context.shape))
-    kv, tp = deployment.precision.kv, deployment.tp
     for group in model.groups:
-        part = group.attention
-        if part.kind == "linear":
-            # Chunks of 64 tokens: each reads and writes the state once.
-            moved = 4.0 * batch * new_tokens / 64.0 * part.state_elements / tp
-            total += group.count * kernels.elementwise(moved)
-        elif part.kind == "latent":
-            heads = _ceil(part.n_heads, tp)
-            once = kernels.latent_prompt(batch, new_tokens, context, heads, kv)
-            once = once * _chosen_share(part, new_tokens, context)
-            total += group.count * (
-                once + _index_prompt_s(part, kernels, batch, new_tokens, context)
-            )
-        elif part.kind == "full":
-            once = kernels.attention_prompt(
-                batch,
-                new_tokens,
-                context / part.compression,
-                _ceil(part.n_heads, tp),
-                _ceil(part.n_kv_heads, tp),
-                max(part.head_dim, 1),
-                kv,
-                part.window,
-            )
-            once = once * _chosen_share(part, new_tokens, context)
-            total += group.count * (
-                once + _index_prompt_s(part, kernels, batch, new_tokens, context)
+        if group.attention.kind != "none":
+            total += group.count * _mix_prompt_s(
+                group.attention, deployment, kernels, batch, new_tokens, context
             )
     return total
+
+
+def _mix_prompt_s(
+    part: Attention,
+    deployment: Deployment,
+    kernels: Kernels,
+    batch: Floats,
+    new_tokens: Floats,
+    context: Floats,
+) -> Floats:
+    """One layer of `attention_prompt_s`."""
+    kv, tp = deployment.precision.kv, deployment.tp
+    heads = _ceil(part.n_heads, tp)
+    if part.kind == "linear":
+        # Chunks of 64 tokens: each reads and writes the state once.
+        return kernels.elementwise(4.0 * batch * new_tokens / 64.0 * part.state_elements / tp)
+    if part.kind == "latent":
+        once = kernels.latent_prompt(batch, new_tokens, context, heads, kv)
+    else:
+        once = kernels.attention_prompt(
+            batch,
+            new_tokens,
+            context / part.compression,
+            heads,
+            _ceil(part.n_kv_heads, tp),
+            max(part.head_dim, 1),
+            kv,
+            part.window,
+        )
+    once = once * _chosen_share(part, new_tokens, context)
+    return once + _index_prompt_s(part, kernels, batch, new_tokens, context)

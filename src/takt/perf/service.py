@@ -19,8 +19,13 @@ __all__ = ["Service", "closed_loop", "corrected", "one_batch", "open_loop"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """Elementwise over loads. Rates are of the whole deployment; `prompt_s` is a prompt alone, without waiting,
-    `added_s` what one more adds to a busy reader."""
+    """What users of a load see, elementwise over loads; rates are of all copies together.
+
+    - `ttft_s`: from a request sent to its first token; `tpot_s`: between the tokens of one user.
+    - `prompt_s`: a prompt alone, without waiting; `added_s`: what one more adds to a busy reader.
+    - `prompt_share`: share of the readers' time that prompts take.
+    - `j_per_output_token`: of all chips; NaN where a chip's power is unknown.
+    """
 
     users: Floats
     ttft_s: Floats
@@ -41,7 +46,10 @@ def one_batch(
     output_tokens: ArrayLike,
     cached_tokens: ArrayLike = 0.0,
 ) -> Service:
-    """A batch that starts and ends together: one prompt step, then `output_tokens` − 1 decode steps."""
+    """A batch that starts and ends together: one prompt step, then `output_tokens` − 1 decode steps.
+
+    Prompts lie behind `cached_tokens` positions that need no reading. Raises UsageError for negative sizes.
+    """
     users, prompt, output, cached = _floats(users, prompt_tokens, output_tokens, cached_tokens)
     first = steps.prompt(users, np.maximum(prompt, 1.0), cached)
     step = steps.decode(users, cached + prompt + output / 2)
@@ -84,70 +92,133 @@ def closed_loop(
     all that may come at the same time, because users who began together stay in step.
     """
     users, prompt, output = _floats(users, prompt_tokens, output_tokens)
-    output = np.maximum(output, 1.0)
-    alone, added_s, readers = _prompt_s(steps, prefill, prompt, prefill_workers)
-    share = np.maximum(users / workers, 1e-3)
-    generating, context = share, prompt + output / 2
-    for _ in range(_ROUNDS):
-        clean_s = steps.decode_s(generating, context)
-        ends = generating * steps.tokens_per_step / output
-        # Prompts of one's own copy take turns with its steps; those read elsewhere don't.
-        step_s = clean_s + (0.0 if prefill else ends * added_s)
-        work_s = ends * workers * added_s / readers
-        busy = np.minimum(work_s / np.maximum(step_s, work_s * 1.05), 0.95)
-        others = np.minimum(share * workers / readers, _MOST_TOGETHER) - 1.0
-        waiting_s = added_s * (
-            busy / (2.0 * (1.0 - busy)) + steps.engine.burst * np.maximum(others, 0.0)
-        )
-        tpot_s = step_s / steps.tokens_per_step
-        # No more can generate than readers keep supplied; the rest wait for them.
-        supplied = output * tpot_s * readers / (workers * added_s)
-        held_s = (users - supplied * workers) * added_s / readers
-        waiting_s = np.maximum(waiting_s, held_s if prefill else 0.0)
-        ttft_s = steps.engine.first_s + alone.time_s + waiting_s + clean_s
-        span_s = ttft_s + (output - 1.0) * tpot_s
-        wanted = share * (output * tpot_s) / (ttft_s + output * tpot_s)
-        generating = 0.5 * (generating + np.clip(wanted, np.minimum(share, 0.5), share))
-    rate = users / span_s
-    made = generating * steps.tokens_per_step
-    energy_j = steps.decode(generating, context).energy_j * output / made + alone.energy_j
-    return Service(
+    reading = _reading(prefill or steps, prompt, prefill_workers if prefill else 1)
+    load = _Load(
+        steps=steps,
         users=users,
-        ttft_s=ttft_s,
-        tpot_s=tpot_s,
-        prompt_s=alone.time_s,
-        added_s=added_s,
-        prompt_share=work_s / np.maximum(step_s, work_s),
-        requests_per_s=rate,
-        output_tokens_per_s=rate * output,
-        total_tokens_per_s=rate * (output + prompt),
-        j_per_output_token=energy_j / output,
+        prompt=prompt,
+        output=np.maximum(output, 1.0),
+        reading=reading,
+        workers=workers,
+        apart=prefill is not None,
     )
+    generating = np.maximum(users / workers, 1e-3)
+    for _ in range(_ROUNDS):
+        pace, generating = load.settle(generating)
+    return load.service(pace, generating)
 
 
 # Enough for the number of generating users to settle within 1 %.
 _ROUNDS = 12
+# The same for users under way at a rate, each round a closed loop.
+_OPEN_ROUNDS = 30
 # Beyond so many users, lengths drawn at random have spread them.
 _MOST_TOGETHER = 512.0
 
 
-def _prompt_s(
-    steps: StepModel, prefill: StepModel | None, prompt: Floats, prefill_workers: int
-) -> tuple[Estimate, Floats, float]:
-    """A prompt alone, seconds that one more prompt adds to a busy reader, and readers at work side by side.
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A prompt alone, seconds that one more adds to a busy reader, and readers at work side by side."""
+
+    alone: Estimate
+    added_s: Floats
+    readers: float
+
+
+def _reading(reader: StepModel, prompt: Floats, workers: int) -> _Reading:
+    """How `workers` copies of a reader read prompts.
 
     Beside steps that run anyway only the tokens are paid, not the reading of the weights; a reader for prompts
     alone fills its steps with several of them. Groups of data-parallel attention read one each.
     """
-    reader = prefill or steps
     prompt = np.maximum(prompt, 1.0)
     alone = reader.prompt(1.0, prompt)
     groups = float(reader.deployment.dp * reader.deployment.pp)
-    chunk = float(reader.engine.chunk_tokens)
-    many = np.maximum(chunk / prompt, 1.0)
+    many = np.maximum(float(reader.engine.chunk_tokens) / prompt, 1.0)
     full = reader.prompt(many * groups, prompt)
     added_s = np.minimum(full.time_s / many, alone.time_s)
-    return alone, added_s, groups * (prefill_workers if prefill else 1.0)
+    return _Reading(alone=alone, added_s=added_s, readers=groups * workers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """Times of a load at one guess of how many users generate."""
+
+    step_s: Floats
+    work_s: Floats
+    tpot_s: Floats
+    ttft_s: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Load:
+    """A closed loop to be settled; `users` of all `workers`, `apart`: prompts are read elsewhere."""
+
+    steps: StepModel
+    users: Floats
+    prompt: Floats
+    output: Floats
+    reading: _Reading
+    workers: int
+    apart: bool
+
+    @property
+    def share(self) -> Floats:
+        """Users of one copy."""
+        return np.maximum(self.users / self.workers, 1e-3)
+
+    @property
+    def context(self) -> Floats:
+        """Positions that a generating user has on average."""
+        return self.prompt + self.output / 2
+
+    def settle(self, generating: Floats) -> tuple[_Pace, Floats]:
+        """Times with so many users generating on one copy, and how many would then (Little's law), half-way."""
+        output, tokens = self.output, self.steps.tokens_per_step
+        clean_s = self.steps.decode_s(generating, self.context)
+        ends = generating * tokens / output
+        # Prompts of one's own copy take turns with its steps; those read elsewhere don't.
+        step_s = clean_s + (0.0 if self.apart else ends * self.reading.added_s)
+        work_s = ends * self.workers * self.reading.added_s / self.reading.readers
+        tpot_s = step_s / tokens
+        waiting_s = self._waiting_s(step_s, work_s, tpot_s)
+        ttft_s = self.steps.engine.first_s + self.reading.alone.time_s + waiting_s + clean_s
+        share = self.share
+        wanted = share * (output * tpot_s) / (ttft_s + output * tpot_s)
+        pace = _Pace(step_s=step_s, work_s=work_s, tpot_s=tpot_s, ttft_s=ttft_s)
+        return pace, 0.5 * (generating + np.clip(wanted, np.minimum(share, 0.5), share))
+
+    def _waiting_s(self, step_s: Floats, work_s: Floats, tpot_s: Floats) -> Floats:
+        """How long a prompt waits for others, where readers have `work_s` to do in each step."""
+        added_s, readers = self.reading.added_s, self.reading.readers
+        busy = np.minimum(work_s / np.maximum(step_s, work_s * 1.05), 0.95)
+        others = np.minimum(self.share * self.workers / readers, _MOST_TOGETHER) - 1.0
+        queue = busy / (2.0 * (1.0 - busy)) + self.steps.engine.burst * np.maximum(others, 0.0)
+        if not self.apart:
+            return added_s * queue
+        # No more can generate than readers keep supplied; the rest wait for them.
+        supplied = self.output * tpot_s * readers / (self.workers * added_s)
+        held_s = (self.users - supplied * self.workers) * added_s / readers
+        return np.maximum(added_s * queue, held_s)
+
+    def service(self, pace: _Pace, generating: Floats) -> Service:
+        """The figures of a settled load."""
+        output, tpot_s = self.output, pace.tpot_s
+        rate = self.users / (pace.ttft_s + (output - 1.0) * tpot_s)
+        made = generating * self.steps.tokens_per_step
+        decode_j = self.steps.decode(generating, self.context).energy_j * output / made
+        return Service(
+            users=self.users,
+            ttft_s=pace.ttft_s,
+            tpot_s=tpot_s,
+            prompt_s=self.reading.alone.time_s,
+            added_s=self.reading.added_s,
+            prompt_share=pace.work_s / np.maximum(pace.step_s, pace.work_s),
+            requests_per_s=rate,
+            output_tokens_per_s=rate * output,
+            total_tokens_per_s=rate * (output + self.prompt),
+            j_per_output_token=(decode_j + self.reading.alone.energy_j) / output,
+        )
 
 
 def open_loop(
@@ -158,10 +229,14 @@ def open_loop(
     *,
     most_users: ArrayLike = 4096.0,
 ) -> Service:
-    """Arrivals at a rate: the closed loop with as many users as the rate keeps in flight (Little's law), found by iteration."""
+    """Arrivals at a rate: the closed loop with as many users as the rate keeps in flight (Little's law).
+
+    Found by iteration, between one user and `most_users`: rates of the result are those of that loop, the asked
+    one where it lies between.
+    """
     rate, prompt, output = _floats(requests_per_s, prompt_tokens, output_tokens)
     users = np.ones_like(rate)
-    for _ in range(30):
+    for _ in range(_OPEN_ROUNDS):
         now = closed_loop(steps, users, prompt, output)
         span_s = now.ttft_s + output * now.tpot_s
         users = np.clip(0.5 * users + 0.5 * rate * span_s, 1.0, most_users)
@@ -180,9 +255,7 @@ def corrected(
     context, prompts = prompt + output / 2, prompt / np.maximum(output, 1.0)
 
     def factor(figure: Figure) -> Floats:
-        return time_factor(
-            steps.model, steps.deployment, figure, service.users, context, prompts
-        )
+        return time_factor(steps.model, steps.deployment, figure, service.users, context, prompts)
 
     tpot_s, ttft_s = service.tpot_s * factor("tpot"), service.ttft_s * factor("ttft")
     rate = service.users / (ttft_s + np.maximum(output - 1.0, 0.0) * tpot_s)
@@ -198,4 +271,5 @@ def corrected(
 
 
 def _floats(*values: ArrayLike) -> tuple[Floats, ...]:
+    """Broadcast to one shape."""
     return tuple(np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in values)))

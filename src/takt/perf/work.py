@@ -8,12 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from takt.errors import UsageError
-from takt.models.outlines import Outline
+from takt.models.outlines import Attention, LayerGroup, Outline
 
 from .deployment import TYPE_BITS, Deployment
 from .estimate import Floats
 
-__all__ = ["Memory", "Work", "max_users", "memory_of", "step_work", "weight_bytes"]
+__all__ = [
+    "Memory",
+    "Work",
+    "experts_touched",
+    "max_users",
+    "memory_of",
+    "step_work",
+    "weight_bytes",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +34,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes of one chip of a deployment: capacity, weights, what an engine keeps back, and the cache of one user."""
+    """Bytes of one chip of a deployment: capacity, weights, what an engine keeps back, a user's cache.
+
+    `user_bytes` is a mean over the chips of the copy.
+    """
 
     capacity_bytes: float
     weight_bytes: float
@@ -44,7 +55,7 @@ def _bytes(kind: str) -> float:
 
 
 def weight_bytes(model: Outline, deployment: Deployment) -> float:
-    """Stored weights of the model in the deployment's types, all copies counted once. Embeddings and head are 16-bit."""
+    """Stored weights of the model in the deployment's types, each once; embeddings and head are 16-bit."""
     precision = deployment.precision
     tables = 1 if model.tied_embeddings or model.encoder else 2
     total = tables * model.vocab_size * model.dim * 2.0
@@ -91,7 +102,7 @@ def memory_of(
         capacity_bytes=capacity,
         weight_bytes=(weight_bytes(model, deployment) + _copied_bytes(model, deployment)) / chips,
         reserve_bytes=reserve_fraction * capacity + activations,
-        user_bytes=user / chips * 1.0,
+        user_bytes=user / chips,
     )
 
 
@@ -120,31 +131,51 @@ def step_work(
 ) -> Work:
     """Bytes and operations of a step of `tokens` tokens of `users` users, each query seeing `context` positions.
 
-    Weights are read once by the copy (attention by each of its `dp` groups), each user's cache once.
+    Weights are read once by the copy (attention by each of its `dp` groups), each user's cache once. The three
+    arrays broadcast.
     """
-    precision = deployment.precision
     shape = np.broadcast_shapes(np.shape(tokens), np.shape(users), np.shape(context))
     head = float(model.vocab_size * model.dim)
     n_bytes = np.full(shape, head * 2.0)
     n_ops = np.broadcast_to(2.0 * head * tokens, shape).copy()
     for group in model.groups:
-        attention, ffn = group.attention, group.ffn
-        projected = float(model.attention_parameters(group))
-        dense = float(model.dense_parameters(group))
-        expert = float(model.expert_parameters(group))
-        read = projected * deployment.dp * _bytes(precision.weights)
-        read += dense * _bytes(precision.weights)
-        n_bytes += group.count * read
-        n_ops += group.count * 2.0 * tokens * (projected + dense + ffn.top_k * expert)
-        if ffn.n_experts:
-            met = experts_touched(ffn.n_experts, ffn.top_k, np.asarray(tokens, dtype=np.float64))
-            n_bytes += group.count * met * expert * _bytes(precision.experts or precision.weights)
-        seen = np.minimum(context, attention.window or np.inf)
-        n_bytes += group.count * users * seen * attention.kv_elements * _bytes(precision.kv)
-        n_bytes += group.count * users * attention.state_elements * 4.0
-        met_numbers = attention.head_dim + attention.value_dim
-        if attention.kind == "latent":
-            met_numbers = 2 * attention.kv_rank + attention.rope_dim
-        pairs = np.minimum(seen / attention.compression, attention.topk or np.inf)
-        n_ops += group.count * 2.0 * tokens * pairs * attention.n_heads * met_numbers
+        for part in (
+            _products(model, group, deployment, tokens),
+            _mixing(group.attention, deployment, tokens, users, context),
+        ):
+            n_bytes += group.count * part.n_bytes
+            n_ops += group.count * part.n_ops
     return Work(n_bytes=n_bytes, n_ops=n_ops)
+
+
+def _products(model: Outline, group: LayerGroup, deployment: Deployment, tokens: Floats) -> Work:
+    """Weights that one layer reads, and the operations of its products."""
+    precision, ffn = deployment.precision, group.ffn
+    projected = float(model.attention_parameters(group))
+    dense = float(model.dense_parameters(group))
+    expert = float(model.expert_parameters(group))
+    n_bytes = np.full(np.shape(tokens), (projected * deployment.dp + dense))
+    n_bytes *= _bytes(precision.weights)
+    if ffn.n_experts:
+        met = experts_touched(ffn.n_experts, ffn.top_k, np.asarray(tokens, dtype=np.float64))
+        n_bytes += met * expert * _bytes(precision.experts or precision.weights)
+    return Work(
+        n_bytes=n_bytes,
+        n_ops=2.0 * tokens * (projected + dense + ffn.top_k * expert),
+    )
+
+
+def _mixing(
+    attention: Attention, deployment: Deployment, tokens: Floats, users: Floats, context: Floats
+) -> Work:
+    """Caches and states that one layer reads, and the operations of attention over them."""
+    seen = np.minimum(context, attention.window or np.inf)
+    cached = seen * attention.kv_elements * _bytes(deployment.precision.kv)
+    met_numbers = attention.head_dim + attention.value_dim
+    if attention.kind == "latent":
+        met_numbers = 2 * attention.kv_rank + attention.rope_dim
+    pairs = np.minimum(seen / attention.compression, attention.topk or np.inf)
+    return Work(
+        n_bytes=users * (cached + attention.state_elements * 4.0),
+        n_ops=2.0 * tokens * pairs * attention.n_heads * met_numbers,
+    )

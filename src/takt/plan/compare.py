@@ -259,7 +259,7 @@ def _known(
         "tokens_per_s_chip": throughput,
         "j_per_token": Known(
             basis=f"{load.power_basis}; {basis}",
-            expected_error=hypot(load.decode_error, load.power_error),
+            expected_error=load.energy_error,
         ),
         "usd_per_mtok": Known(basis=cost, expected_error=load.decode_error if price else None),
     }

@@ -3,13 +3,14 @@
 A few hundred numbers of users at once, through the closed loop of room `perf`. Knows one deployment at a time.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from takt.models.outlines import Outline
-from takt.perf import Deployment, Estimate, Service, StepModel, closed_loop
+from takt.perf import Deployment, Service, StepModel, closed_loop, corrected
+from takt.perf.corrections import figure_error
 
 from .layout import Layout, PairLayout, room_for_users
 from .request import Request
@@ -42,8 +43,8 @@ class Curve:
     basis: frozenset[str]
     decode_error: float
     prompt_error: float
+    energy_error: float
     power_basis: str
-    power_error: float
 
     @property
     def tokens_per_s_user(self) -> NDArray[np.float64]:
@@ -69,37 +70,21 @@ class Curve:
 
 
 def curve_of(model: Outline, deployment: Deployment, request: Request) -> Curve:
-    """The deployment at every number of users whose caches fit (at least one must)."""
+    """The deployment at every number of users whose caches fit (at least one must), as measurements correct it."""
     steps = StepModel.of(model, deployment)
     users = _grid(min(room_for_users(model, deployment, request), _MOST_USERS))
     prompt, output = request.prompt_tokens, request.output_tokens
+    service = corrected(closed_loop(steps, users, prompt, output), steps, prompt, output)
     layout = Layout.of(deployment)
-    decode, first = steps.decode(1, prompt + output / 2), steps.prompt(1, prompt)
-    service = closed_loop(steps, users, prompt, output)
-    single = _alone(layout, decode, first, steps.tokens_per_step, output)
     return Curve(
         layout=layout,
         service=service,
-        alone=replace(single, ttft_s=float(service.ttft_s[0])),
-        basis=decode.basis,
-        decode_error=decode.error,
-        prompt_error=first.error,
+        alone=_load(layout, service, 0),
+        basis=steps.basis | {"fitted: end-to-end corrections"},
+        decode_error=figure_error(model, deployment, "tpot"),
+        prompt_error=figure_error(model, deployment, "ttft"),
+        energy_error=figure_error(model, deployment, "energy"),
         power_basis=steps.kernels.basis("power", deployment.precision.weights),
-        power_error=steps.kernels.error("power", deployment.precision.weights),
-    )
-
-
-def _alone(layout: Layout, step: Estimate, first: Estimate, made: float, output: int) -> Load:
-    """One user, whose prompt is one step, and then each step makes `made` tokens."""
-    steps = (output - 1) / made
-    span_s = float(first.time_s) + steps * float(step.time_s)
-    return Load(
-        layout=layout,
-        users=1,
-        ttft_s=float(first.time_s),
-        tpot_s=float(step.time_s) / made,
-        tokens_per_s_chip=output / span_s / layout.chips,
-        j_per_token=(float(first.energy_j) + steps * float(step.energy_j)) / output,
     )
 
 
