@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROMPT ?= def read_file(path):
+MODEL ?= llama-3.3-70b
+CHIPS ?= h200-sxm,b200-sxm,mi355x,tpu-v6e,lpu-v1
 
 BUILT_FROM := pyproject.toml setup.py $(wildcard src/takt/lpu/fast/*.c src/takt/lpu/fast/*.h)
 USER_STAMP := $(VENV)/.takt-user
@@ -14,7 +16,7 @@ DEV_STAMP := $(VENV)/.takt-dev
 .PHONY: help run test check bench format clean
 
 help:
-	@echo 'make run     install, complete a prompt with the default model on one LPU, list the chips'
+	@echo 'make run     install, complete a prompt with the default model on one LPU, compare chips for a larger one'
 	@echo 'make test    every test'
 	@echo 'make check   formatting, lint, types, chip facts, every test'
 	@echo 'make bench   speed of this machine, as ratios in one run'
@@ -23,7 +25,8 @@ help:
 
 run: $(USER_STAMP)
 	$(BIN)/takt run default '$(PROMPT)' --max-tokens 48
-	$(BIN)/takt chips
+	@echo
+	$(BIN)/takt compare $(MODEL) --chips $(CHIPS)
 
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile

@@ -1,7 +1,7 @@
 """Speed of Takt on this machine, each figure beside a reference measured in the same run or published.
 
     python benchmarks/bench.py                    everything, some minutes
-    python benchmarks/bench.py --only decode      decode, compile, engines, encoders, systems, host
+    python benchmarks/bench.py --only decode      decode, compile, engines, encoders, systems, perf, host
     python benchmarks/bench.py --quick            tiny models: does it run at all
     python benchmarks/bench.py --json FILE        the same figures as JSON ("-": to stdout, in place of tables)
 
@@ -19,14 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from estimates import first_answer, step_costs
 from measure import (
-    PEER_CYCLES_PER_S,
-    Compilation,
-    Decode,
-    Encoding,
-    Engines,
-    Partition,
-    Spread,
     as_json,
     compilation,
     decode,
@@ -34,15 +28,15 @@ from measure import (
     engines,
     partition,
 )
-from native import Native, native
+from native import native
 from rich.console import Console
-from rich.table import Table
 from shapes import by_name
+from tables import print_tables
 
 from takt.chips import Chip, load_chip
 from takt.errors import TaktError
 
-SECTIONS = ("decode", "compile", "engines", "encoders", "systems", "host")
+SECTIONS = ("decode", "compile", "engines", "encoders", "systems", "perf", "host")
 BERT_BASE_CYCLES = 117_000  # published for the first chip of this kind: arXiv 2206.11062
 LLAMA_70B_TOKENS = 300.0  # a second and user, "more than": The Next Platform, 2023-11-27
 
@@ -56,6 +50,9 @@ class Plan:
     engines: tuple[tuple[str, int], ...]  # shape, fast steps a round
     encoders: tuple[tuple[str, int, str, int | None], ...]  # shape, tokens, weights, published
     systems: tuple[tuple[str, str, int, float | None], ...]  # model, system, chips, published
+    steps: tuple[tuple[str, int, int, int], ...]  # model, tp, dp, ep
+    n_steps: int
+    answers: tuple[tuple[str, ...], ...]  # arguments of takt
     host: tuple[tuple[str, str, int], ...]  # model, stored, tokens
     rounds: int
 
@@ -81,6 +78,14 @@ FULL = Plan(
         ("gpt-oss-120b", "lpx-rack", 512, None),
         ("deepseek-v3", "lpx-rack", 2304, None),
     ),
+    steps=(("llama-3.3-70b", 4, 1, 1), ("deepseek-v3", 1, 8, 8), ("gpt-oss-120b", 2, 1, 1)),
+    n_steps=10_000,
+    answers=(
+        ("--version",),
+        ("compare", "llama-3.3-70b", "--chips", "h200-sxm"),
+        ("compare", "llama-3.3-70b"),
+        ("compare", "deepseek-v3"),
+    ),
     host=(
         ("default", "f16", 64),
         ("default", "q8_0", 64),
@@ -97,6 +102,9 @@ QUICK = Plan(
     engines=(("tiny", 4),),
     encoders=(("tiny-bert", 16, "fp16", None),),
     systems=(("stories260k", "groqnode-v1", 2, None),),
+    steps=(("qwen3-8b", 1, 1, 1),),
+    n_steps=20,
+    answers=(("--version",),),
     host=(("tiny", "f16", 4),),
     rounds=2,
 )
@@ -122,7 +130,7 @@ def main() -> int:
         return 0
     if options.json:
         Path(options.json).write_text(text + "\n", encoding="utf-8")
-    _print(Console(width=None if sys.stdout.isatty() else 118), machine, results)
+    print_tables(Console(width=None if sys.stdout.isatty() else 118), machine, results)
     return 0
 
 
@@ -166,14 +174,10 @@ def _cases(name: str, plan: Plan, chip: Chip, rounds: int, threads: int) -> Iter
     elif name == "systems":
         for case in plan.systems:
             yield f"{case[0]} on {case[2]} chips", lambda c=case: partition(*c)
+    elif name == "perf":
+        yield from _perf_cases(plan, rounds)
     elif name == "host":
-        for model, stored, tokens in plan.host:
-            yield (
-                f"{model} {stored}",
-                lambda m=model, w=stored, n=tokens: native(
-                    m, stored=w, tokens=n, rounds=rounds, threads=threads
-                ),
-            )
+        yield from _host_cases(plan, rounds, threads)
     else:
         for shape, tokens, weights, published in plan.encoders:
             yield (
@@ -184,6 +188,26 @@ def _cases(name: str, plan: Plan, chip: Chip, rounds: int, threads: int) -> Iter
             )
 
 
+def _perf_cases(plan: Plan, rounds: int) -> Iterable[tuple]:
+    for case in plan.steps:
+        yield (
+            f"{plan.n_steps:,} steps of {case[0]}",
+            lambda c=case: step_costs(*c, n_steps=plan.n_steps, rounds=rounds),
+        )
+    for arguments in plan.answers:
+        yield " ".join(("takt", *arguments)), lambda a=arguments: first_answer(a, rounds=rounds)
+
+
+def _host_cases(plan: Plan, rounds: int, threads: int) -> Iterable[tuple]:
+    for model, stored, tokens in plan.host:
+        yield (
+            f"{model} {stored}",
+            lambda m=model, w=stored, n=tokens: native(
+                m, stored=w, tokens=n, rounds=rounds, threads=threads
+            ),
+        )
+
+
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -191,152 +215,6 @@ def _cpu() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _print(console: Console, machine: dict[str, object], results: dict[str, list[object]]) -> None:
-    console.print(", ".join(f"{key} {value}" for key, value in machine.items()), style="dim")
-    tables = {
-        "decode": _decode_table,
-        "compile": _compile_table,
-        "engines": _engine_table,
-        "encoders": _encoder_table,
-        "systems": _system_table,
-        "host": _host_table,
-    }
-    for name, rows in results.items():
-        if rows:
-            console.print(tables[name](rows))
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for nth, column in enumerate(columns):
-        table.add_column(column, justify="left" if nth == 0 else "right")
-    return table
-
-
-def _range(value: Spread, digits: int) -> str:
-    return f"{value.median:,.{digits}f} ({value.least:,.{digits}f}–{value.most:,.{digits}f})"
-
-
-def _decode_table(rows: list[Decode]) -> Table:
-    table = _table(
-        "Decoding, tokens/s of the fast engine ÷ transformers eager fp32: median (least–most)",
-        "model", "parameters", "weights", "takt", "transformers", "ratio", "by CPU time", "logits differ",
-    )  # fmt: skip
-    for r in rows:
-        table.add_row(
-            r.model,
-            f"{r.parameters / 1e6:.1f} M",
-            r.weights,
-            _range(r.ours_tokens_per_s, 0),
-            _range(r.theirs_tokens_per_s, 0),
-            _range(r.ratio, 1),
-            _range(r.cpu_ratio, 1),
-            f"{r.logit_error:.1%}",
-        )
-    return table
-
-
-def _compile_table(rows: list[Compilation]) -> Table:
-    table = _table(
-        "Compiling a decode step, in a process of its own",
-        "model", "parameters", "weights", "context", "wall", "CPU", "peak memory", "instructions", "cycles", "bound",
-    )  # fmt: skip
-    for r in rows:
-        table.add_row(
-            r.model,
-            f"{r.parameters / 1e6:.1f} M",
-            r.weights,
-            str(r.context),
-            f"{r.wall_s:.1f} s",
-            f"{r.cpu_s:.1f} s",
-            f"{r.peak_mib / 1024:.2f} GiB",
-            f"{r.instructions:,}",
-            f"{r.cycles:,}",
-            f"{r.bound_cycles:,}",
-        )
-    return table
-
-
-def _engine_table(rows: list[Engines]) -> Table:
-    table = _table(
-        "Engines on one decode step, simulated cycles/s",
-        "model", "cycles", "reference", "fast", "fast ÷ reference", f"fast ÷ {PEER_CYCLES_PER_S:,}", "same logits",
-    )  # fmt: skip
-    for r in rows:
-        table.add_row(
-            r.model,
-            f"{r.cycles_per_step:,}",
-            _range(r.reference_cycles_per_s, 0),
-            _range(r.fast_cycles_per_s, 0),
-            f"{r.fast_over_reference:,.0f}",
-            f"{r.fast_over_peer:,.0f}",
-            "yes" if r.same_logits else "NO",
-        )
-    return table
-
-
-def _encoder_table(rows: list[Encoding]) -> Table:
-    table = _table(
-        "Encoders, cycles of one sequence on lpu-v1",
-        "model", "tokens", "weights", "cycles", "bound", "published", "ratio",
-    )  # fmt: skip
-    for r in rows:
-        table.add_row(
-            r.model,
-            str(r.tokens),
-            r.weights,
-            f"{r.cycles:,}",
-            f"{r.bound_cycles:,}",
-            f"{r.published_cycles:,}" if r.published_cycles else "–",
-            f"{r.over_published:.2f}" if r.over_published else "–",
-        )
-    return table
-
-
-def _system_table(rows: list[Partition]) -> Table:
-    table = _table(
-        "A model over many chips, in a process of its own (goal: at most 60 s and 8 GiB)",
-        "model", "system", "chips", "wall", "peak memory", "cycles", "bound", "ratio", "tokens/s a user", "published",
-    )  # fmt: skip
-    for r in rows:
-        published = r.published_tokens_per_s
-        table.add_row(
-            r.model,
-            r.system,
-            str(r.chips),
-            f"{r.wall_s:.1f} s",
-            f"{r.peak_mib / 1024:.2f} GiB",
-            f"{r.step_cycles:,}",
-            f"{r.bound_cycles:,}",
-            f"{r.step_cycles / r.bound_cycles:.2f}",
-            f"{r.tokens_per_s_user:,.0f}",
-            ""
-            if published is None
-            else f"{published:,.0f}, ×{r.tokens_per_s_user / published:.1f}",
-        )
-    return table
-
-
-def _host_table(rows: list[Native]) -> Table:
-    table = _table(
-        "llama.cpp on these processors: ms a token after the first, and ms to the first; median (least–most)",
-        "model", "weights", "GB/s read", "µs a layer", "predicted", "measured", "ratio", "first: predicted", "measured",
-    )  # fmt: skip
-    for r in rows:
-        table.add_row(
-            r.model,
-            r.weights,
-            f"{r.read_bytes_per_s / 1e9:.1f}",
-            f"{r.layer_s * 1e6:.1f}",
-            f"{r.predicted_token_s * 1e3:.2f}",
-            _range(r.measured_token_ms, 2),
-            f"{r.measured_over_predicted:.2f}",
-            f"{r.predicted_prompt_s * 1e3:.2f}",
-            _range(r.measured_prompt_ms, 2),
-        )
-    return table
 
 
 if __name__ == "__main__":

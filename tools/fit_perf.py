@@ -58,7 +58,9 @@ def load(files: list[Path]) -> list[Observation]:
         computed, refused = compute_cases(cases)
         rows = observations(computed)
         found += rows
-        counts = f"{len(cases)} cases, {len(skips)} skipped, {len(refused)} refused, {len(rows)} figures"
+        counts = (
+            f"{len(cases)} cases, {len(skips)} skipped, {len(refused)} refused, {len(rows)} figures"
+        )
         print(f"{path.name}: {counts}", file=sys.stderr)
     return found
 

@@ -32,8 +32,9 @@ def quick(repository: Path) -> dict[str, Any]:
 
 def test_every_section_reports_its_cases(quick: dict[str, Any]) -> None:
     sections = ("decode", "compile", "engines", "encoders", "systems", "host")
-    assert set(quick) == {"machine", *sections}
+    assert set(quick) == {"machine", "perf", *sections}
     assert [len(quick[name]) for name in sections] == [1] * 6
+    assert len(quick["perf"]) == 2  # steps priced, and a first answer
 
 
 def test_this_machine_is_measured_beside_what_was_predicted(quick: dict[str, Any]) -> None:
@@ -42,6 +43,37 @@ def test_this_machine_is_measured_beside_what_was_predicted(quick: dict[str, Any
     assert case["measured_over_predicted"] == pytest.approx(ratio)
     assert case["predicted_token_s"] > case["layer_s"] > 0
     assert case["predicted_prompt_s"] > 0
+
+
+def test_priced_steps_take_longer_than_their_rooflines(quick: dict[str, Any]) -> None:
+    steps, answer = quick["perf"]
+    assert steps["n_steps"] == 20
+    assert 1 < steps["over_roofline"] < 20
+    assert steps["ratio"]["most"] <= steps["loop_ms"]["most"] / steps["ours_ms"]["least"]
+    assert answer["command"] == "takt --version"
+    assert answer["ratio"]["least"] > 0
+
+
+def test_the_bare_roofline_of_the_loop_counts_what_step_cost_counts(
+    monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    from estimates import roofline_s
+
+    from takt.chips import load_accelerator
+    from takt.models.outlines import outline_of
+    from takt.perf import Deployment, Precision
+
+    chip = load_accelerator("h200-sxm")
+    deployment = Deployment(chip=chip, precision=Precision(weights="fp8", kv="fp8"))
+    model = outline_of("qwen3-8b")
+    # One user without a cache reads each weight once, a byte each; of the tables only the head, but in 16 bits.
+    assert roofline_s(model, deployment, 1, 0) == pytest.approx(
+        model.n_parameters / chip.memory.bytes_per_s, rel=0.001
+    )
+    cache = 36 * 2 * 8 * 128 * 10_000  # layers, keys and values, heads, width, positions
+    longer = roofline_s(model, deployment, 1, 10_000) - roofline_s(model, deployment, 1, 0)
+    assert longer == pytest.approx(cache / chip.memory.bytes_per_s, rel=0.001)
 
 
 def test_a_system_reports_what_the_verb_says(quick: dict[str, Any]) -> None:

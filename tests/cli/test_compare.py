@@ -180,7 +180,7 @@ def test_the_table_says_target_prices_and_assumptions(takt: Takt) -> None:
     )
     assert "$ an hour, rented: h100-sxm " in out
     assert "$ an hour, as given: lpu-v1 0.2." in out
-    assert "Assumed: " in out and "overheads of generic" in out
+    assert "Assumed: " in out and "overheads of vllm" in out
     assert "exact" in out
 
 

@@ -2,13 +2,16 @@
 
 A runnable block is fenced as ```console run. Lines after `$ ` are commands, run by sh in one empty
 folder for each document; the lines up to the next command are its whole output, stdout and stderr.
+With --update-golden the outputs are written into the documents, and the README's table of errors.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -51,15 +54,21 @@ def shell(tmp_path: Path) -> dict[str, str]:
     }
 
 
+def in_a_block(command: str, output: str) -> str:
+    """How a command and its output stand in a runnable block."""
+    return f"$ {command}\n{output}"
+
+
 @pytest.mark.parametrize(
     "path", [p for p in DOCUMENTS if BLOCK.search(p.read_text(encoding="utf-8"))], ids=name
 )
 def test_runnable_blocks_print_what_they_say(
-    path: Path, tmp_path: Path, shell: dict[str, str]
+    path: Path, tmp_path: Path, shell: dict[str, str], request: pytest.FixtureRequest
 ) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
-    for command, expected in commands(path.read_text(encoding="utf-8")):
+    text = path.read_text(encoding="utf-8")
+    for command, expected in commands(text):
         done = subprocess.run(
             ["sh", "-c", command],
             cwd=folder,
@@ -69,7 +78,11 @@ def test_runnable_blocks_print_what_they_say(
             encoding="utf-8",
             timeout=120,
         )
-        assert done.stdout == expected, f"{name(path)}: $ {command}"
+        if request.config.getoption("--update-golden"):
+            text = text.replace(in_a_block(command, expected), in_a_block(command, done.stdout))
+            path.write_text(text, encoding="utf-8")
+        else:
+            assert done.stdout == expected, f"{name(path)}: $ {command}"
 
 
 def test_the_readme_has_runnable_blocks() -> None:
@@ -104,3 +117,32 @@ def test_the_readme_lists_exactly_the_verbs_there_are() -> None:
     section = readme.partition("## The verbs")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `takt (\w+)", section, re.MULTILINE)
     assert sorted(listed) == sorted(verb.name for verb in VERBS)
+
+
+def error_rows() -> str:
+    """The README's rows of errors, from the figures that ship."""
+    shipped = files("takt.perf").joinpath("data/held_out.json").read_text(encoding="utf-8")
+    table = json.loads(shipped)
+    named = {
+        "tpot": "time per output token",
+        "throughput": "throughput",
+        "ttft": "time to the first token",
+        "energy": "energy per output token",
+    }
+    rows = []
+    for figure, words in named.items():
+        errors = [table[way][figure]["median_abs_error"] for way in ("series", "model", "chip")]
+        cells = [words, f"{table['series'][figure]['n']:,}", *(f"{e:.0%}" for e in errors)]
+        rows.append(f"| {' | '.join(cells).replace('%', ' %')} |\n")
+    return "".join(rows)
+
+
+def test_the_readme_states_the_errors_that_ship(request: pytest.FixtureRequest) -> None:
+    path = REPOSITORY / "README.md"
+    readme = path.read_text(encoding="utf-8")
+    stated = re.search(r"(?<=\| figure \| measurements)[^\n]*\n[^\n]*\n((?:\|[^\n]*\n)+)", readme)
+    assert stated
+    if request.config.getoption("--update-golden"):
+        path.write_text(readme.replace(stated[1], error_rows()), encoding="utf-8")
+    else:
+        assert stated[1] == error_rows()

@@ -235,7 +235,12 @@ def _type(text: str) -> str:
 
 def _engine(text: str) -> str:
     low = text.lower()
-    for part, name in (("vllm", "vllm"), ("sglang", "sglang"), ("trt", "trtllm"), ("tensorrt", "trtllm")):
+    for part, name in (
+        ("vllm", "vllm"),
+        ("sglang", "sglang"),
+        ("trt", "trtllm"),
+        ("tensorrt", "trtllm"),
+    ):
         if part in low:
             return name
     return "generic"
@@ -251,7 +256,7 @@ def _compute_group(cases: Sequence[Case], setup: _Setup) -> list[Computed]:
     asked = np.asarray([_or(c.concurrency, _or(c.n_requests, 0.0)) for c in cases])
     service, users = _service(cases, setup, steps, prompt, output, room, asked)
     waiting_s = _waiting_s(load, service, users, asked, cases)
-    logs = _logs(cases, service, waiting_s, float(setup.workers), setup.model.encoder)
+    logs = _logs(cases, service, waiting_s, setup)
     if load == "steps" or setup.model.encoder:
         logs = [
             {"step_time": float(np.log(1e3 * service.prompt_s[i])), **log}
@@ -375,13 +380,13 @@ def _waiting_s(
 
 
 def _logs(
-    cases: Sequence[Case], service: Service, waiting_s: Floats, copies: float, encoder: bool
+    cases: Sequence[Case], service: Service, waiting_s: Floats, setup: _Setup
 ) -> list[dict[str, float]]:
     out = []
     for i, case in enumerate(cases):
         workers = 1.0
-        if case.load in ("static", "open", "steps") or encoder:
-            workers = copies
+        if case.load in ("static", "open", "steps") or setup.model.encoder:
+            workers = float(setup.workers)
         rate = service.output_tokens_per_s[i] * workers
         if case.measured.output_tokens_per_s is None:
             rate = (
@@ -389,16 +394,32 @@ def _logs(
                 if case.measured.total_tokens_per_s is not None
                 else service.requests_per_s[i]
             ) * workers
-        figures = (
-            {
-                "tpot": float(np.log(1e3 * service.tpot_s[i])),
-                "ttft": float(np.log(1e3 * (service.ttft_s[i] + waiting_s[i]))),
-                "throughput": float(-np.log(rate)),
-                "energy": float(np.log(service.j_per_output_token[i])),
-            }
-        )
+        figures = {
+            "tpot": float(np.log(1e3 * service.tpot_s[i])),
+            "ttft": float(np.log(1e3 * (service.ttft_s[i] + waiting_s[i]))),
+            "throughput": float(-np.log(rate)),
+            "energy": float(np.log(service.j_per_output_token[i])),
+        }
+        stored = _stored_log(case, setup)
+        figures["tpot"] += stored
+        # Where only pace was measured, the rate is its inverse.
+        figures["throughput"] += stored if case.measured.tpot_ms is not None else 0.0
         out.append({name: log for name, log in figures.items() if np.isfinite(log)})
     return out
+
+
+def _stored_log(case: Case, setup: _Setup) -> float:
+    """Ln of the bits that a weight really takes over those that were computed with.
+
+    Files of llama.cpp mix types; a step of one user reads all weights once, so its time is in proportion.
+    """
+    if case.weight_bits is None or (case.concurrency or 1.0) > 1.0:
+        return 0.0
+    memory = memory_of(
+        setup.model, setup.deployment, 1.0, reserve_fraction=0.0, activation_tokens=0
+    )
+    computed = 8.0 * memory.weight_bytes * setup.deployment.n_chips / setup.model.n_parameters
+    return float(np.log(case.weight_bits / computed))
 
 
 def _situation(case: Case, setup: _Setup) -> Situation:

@@ -30,7 +30,7 @@ def ratios(rows: Sequence[Observation], predicted: Floats) -> Floats:
     """Predicted ÷ measured of each row's own figure: rates as rates, times as times."""
     over = predicted - np.asarray([row.measured for row in rows])
     is_rate = np.asarray([row.figure == "throughput" for row in rows], dtype=bool)
-    return np.exp(np.where(is_rate, -over, over))
+    return np.asarray(np.exp(np.where(is_rate, -over, over)))
 
 
 def metrics(rows: Sequence[Observation], ratio: Floats) -> dict[Figure, Metric]:

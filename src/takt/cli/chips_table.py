@@ -102,7 +102,8 @@ def parse_bytes(text: str) -> int:
     if match is None:
         raise UsageError(f"{text[:40]!r} is no size", hint="write 100GB, 1.5TB or 80GiB")
     step = 1024 if match[3] else 1000
-    return math.ceil(float(match[1]) * step ** " kmgtp".index(match[2].lower() or " "))
+    power = " kmgtp".index(match[2].lower() or " ")
+    return math.ceil(float(match[1]) * float(step) ** power)
 
 
 def row_of(found: Chip | System | Accelerator) -> Row:
@@ -114,7 +115,7 @@ def row_of(found: Chip | System | Accelerator) -> Row:
 
 def chip_table(rows: Sequence[Row]) -> str:
     """Chips as text, aligned."""
-    head = ("ID", "KIND", "MEMORY", "BANDWIDTH", "BF16", "FP8", "FP4", "INT8")
+    head: tuple[str, ...] = ("ID", "KIND", "MEMORY", "BANDWIDTH", "BF16", "FP8", "FP4", "INT8")
     head += ("LINK", "TDP", "OWN $/H", "RENT $/H", "NAME")
     return aligned([head, *map(_line, rows)], right=tuple(range(2, 12)))
 

@@ -74,8 +74,13 @@ def command(
         str, typer.Option("--precision", metavar="|".join(PRECISIONS), help="Type of weights.")
     ] = "auto",
     engine: Annotated[
-        str, typer.Option("--engine", metavar="|".join(ENGINES), help="Whose overheads.")
-    ] = "generic",
+        str,
+        typer.Option(
+            "--engine",
+            metavar="|".join(("auto", *ENGINES)),
+            help="Whose overheads; auto: vLLM on GPUs.",
+        ),
+    ] = "auto",
     max_chips: Annotated[
         int | None,
         typer.Option(
@@ -201,8 +206,9 @@ def _pace(tpot: str | None, speed: float | None) -> float:
 
 
 def _engine(name: str) -> str:
-    if name not in ENGINES:
-        hint = did_you_mean(name, ENGINES) or f"known engines are {', '.join(ENGINES)}"
+    known = ("auto", *ENGINES)
+    if name not in known:
+        hint = did_you_mean(name, known) or f"known engines are {', '.join(known)}"
         raise UsageError(f"no engine '{name[:40]}'", hint=hint)
     return name
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from takt.errors import UsageError
+
 from .corrections import Figure, time_factor
 from .estimate import Estimate, Floats
 from .step import StepModel
@@ -271,5 +273,8 @@ def corrected(
 
 
 def _floats(*values: ArrayLike) -> tuple[Floats, ...]:
-    """Broadcast to one shape."""
-    return tuple(np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in values)))
+    """Broadcast to one shape; raises UsageError for what no load can have."""
+    arrays = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in values))
+    if any(np.any(~np.isfinite(array) | (array < 0)) for array in arrays):
+        raise UsageError("users, rates and lengths are finite and not negative")
+    return tuple(arrays)

@@ -109,9 +109,7 @@ class StepModel:
         )
         time_s = time_s + self.engine.overhead_s(group + chunk, self._launches())
         drafted = users * (1 + self.deployment.draft_tokens)
-        work = step_work(
-            self.model, self.deployment, drafted + texts * new, users + texts, seen
-        )
+        work = step_work(self.model, self.deployment, drafted + texts * new, users + texts, seen)
         return self._estimate(time_s, work)
 
     @property

@@ -114,7 +114,7 @@ def max_users(memory: Memory, deployment: Deployment) -> int:
     if memory.free_bytes <= 0:
         need = memory.weight_bytes + memory.reserve_bytes
         raise UsageError(
-            f"the weights need {need / 1e9:.0f} GB on each of {deployment.n_chips} "
+            f"weights and reserve need {need / 1e9:.0f} GB on each of {deployment.n_chips} "
             f"{deployment.chip.id}, which has {memory.capacity_bytes / 1e9:.0f} GB",
             hint="more chips, or weights of fewer bits",
         )

@@ -9,7 +9,7 @@ one user alone. A chip that can't is a row with the reason. LPUs and pairs of ch
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import hypot, isfinite, nan
+from math import isfinite, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +169,7 @@ def compare_chip(
         chip_w=watts,
         power_basis=power_basis,
         precision=precision_name(precision),
-        engine=request.engine,
+        engine=request.engine_on(chip),
         known={},
         assumed=_assumed(chip),
     )

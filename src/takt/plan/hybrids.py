@@ -55,7 +55,7 @@ def compare_pair(
         name=f"{gpu.name} and {lpus.system.chip.name} in {lpus.system.name}",
         power_basis="chips as drawn",
         precision=precision_name(precision),
-        engine=request.engine,
+        engine=request.engine_on(gpu),
         known={},
     )
     link = link_of(_LINKS.get(lpus.system.id, "ethernet-400"))

@@ -177,7 +177,7 @@ def _deployment(
         dp=layout.dp,
         ep=layout.ep,
         precision=precision,
-        engine=request.engine,
+        engine=request.engine_on(chip),
     )
 
 
@@ -186,7 +186,7 @@ def _too_small(
 ) -> UsageError:
     layout = Layout(tp=domain, pp=max(1, request.max_chips // domain))
     deployment = _deployment(chip, layout, precision, request)
-    engine = engine_of(request.engine)
+    engine = engine_of(deployment.engine)
     memory = memory_of(
         model, deployment, request.context_tokens, reserve_fraction=engine.reserve_fraction,
         activation_tokens=min(engine.chunk_tokens, request.prompt_tokens),

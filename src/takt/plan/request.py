@@ -6,6 +6,7 @@ Sizes and limits only; knows neither models nor chips.
 from dataclasses import dataclass
 from math import isfinite
 
+from takt.chips import Accelerator
 from takt.errors import UsageError, did_you_mean
 
 __all__ = ["MOST_CHIPS", "PRECISIONS", "Request"]
@@ -24,7 +25,7 @@ class Request:
       for any.
     - `max_chips`: chips that one copy of the model may take.
     - `precision`: one of `PRECISIONS`; `auto` is said in `precision.choose_precision`.
-    - `engine`: one of `takt.perf.ENGINES`.
+    - `engine`: one of `takt.perf.ENGINES`, or `auto` (`engine_on`).
 
     Raises UsageError for anything out of range.
     """
@@ -34,7 +35,7 @@ class Request:
     tpot_s: float = 0.020
     ttft_s: float | None = 1.0
     precision: str = "auto"
-    engine: str = "generic"
+    engine: str = "auto"
     max_chips: int = 64
 
     def __post_init__(self) -> None:
@@ -54,6 +55,12 @@ class Request:
             hint = did_you_mean(self.precision, PRECISIONS)
             known = f"known are {', '.join(PRECISIONS)}"
             raise UsageError(f"no precision '{self.precision}'", hint=hint or known)
+
+    def engine_on(self, chip: Accelerator) -> str:
+        """The engine asked for; `auto` is vLLM on GPUs, which most measurements are of, and no one's elsewhere."""
+        if self.engine != "auto":
+            return self.engine
+        return "vllm" if chip.kind == "gpu" else "generic"
 
     @property
     def context_tokens(self) -> int:

@@ -10,7 +10,9 @@ What the columns mean, checked against the same runs in InferenceX (same TPOT wi
 - `batch_size` is per attention group; `concurrency` is of the whole system, and is what counts.
 - Exports share their series with InferenceX's own table: many are the same runs.
 - Disaggregated rows of the exports of March and of 6 April leave out the numbers of workers: one each
-  stands in, and `split_known` is False.
+  stands in; racks that are written down as one width are divided as `inferencex.apart` says. In both
+  cases `split_known` is False.
+- Dense models whose `concurrency` is a multiple of `batch_size` ran as so many copies: a batch each.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +22,7 @@ from takt.accuracy.case import Case, Measured, Skip, Split
 from takt.accuracy.readers.build import Defaults, finish
 from takt.accuracy.readers.cells import Row, Unusable, each
 from takt.accuracy.readers.facts import lengths
-from takt.accuracy.readers.inferencex import run_series
+from takt.accuracy.readers.inferencex import apart, run_series
 from takt.accuracy.readers.names import engine_of, stored_types, type_of
 
 __all__ = ["NEEDED", "read"]
@@ -57,10 +59,14 @@ def _case(row: Row) -> Case:
     if mode not in ("agg", "disagg"):
         raise Unusable("mode is neither agg nor disagg")
     prefill: Split | None = None
-    if mode == "agg":
-        split, concurrency = _aggregated(row)
-    else:
+    known_split = mode == "agg" or _workers_known(row)
+    if mode == "disagg":
         split, prefill, concurrency = _disaggregated(row)
+    elif rack := _rack_chips(row):
+        split, prefill = apart(rack)
+        concurrency, known_split = row.needed("concurrency"), False
+    else:
+        split, concurrency = _aggregated(row)
     exported = row.text("origin").startswith("InferenceX")
     nominal = lengths()["inferencex/nominal"]
     share = (nominal.prompt_tokens or 1.0, nominal.output_tokens or 1.0) if exported else (1.0, 1.0)
@@ -83,7 +89,7 @@ def _case(row: Row) -> Case:
         load="closed",
         n_chips=split.chips + (prefill.chips if prefill else 0),
         split=split,
-        split_known=mode == "agg" or _workers_known(row),
+        split_known=known_split,
         prefill=prefill,
         weights=types.weights,
         experts=types.experts or (moe_type if moe_type != types.weights else ""),
@@ -97,6 +103,13 @@ def _case(row: Row) -> Case:
     return finish(replace(case, series=run_series(case)) if exported else case)
 
 
+def _rack_chips(row: Row) -> int | None:
+    """GPUs of a rack written down as one width though prompts were read apart, None for other rows."""
+    tp, moe_ep = row.needed_count("tp_size"), row.count("moe_ep_size", least=0) or 1
+    exported = row.text("origin").startswith("InferenceX")
+    return tp if exported and row.need("system") == _NVL72 and moe_ep == 1 and tp > 8 else None
+
+
 def _aggregated(row: Row) -> tuple[Split, float]:
     """The split and the concurrency of one copy that does both."""
     tp = row.needed_count("tp_size")
@@ -107,8 +120,6 @@ def _aggregated(row: Row) -> tuple[Split, float]:
     batch, concurrency = row.number("batch_size"), row.number("concurrency")
     origin = row.text("origin")
     if origin.startswith("InferenceX"):
-        if row.need("system") == _NVL72 and moe_ep == 1 and tp > 8:
-            raise Unusable("disaggregated: how the chips are divided is not recorded")
         split = _exported(tp, dp, moe_tp, moe_ep)
     else:
         split = _own(tp, pp, dp, moe_tp, moe_ep, batch, concurrency)
@@ -147,7 +158,9 @@ def _own(
     if batch and concurrency and concurrency != batch * dp and dp == 1 and concurrency != batch:
         if moe_tp * moe_ep == tp and concurrency == batch * tp:
             return Split(tp=1, dp=tp, pp=pp, ep=moe_ep)  # batch per rank: attention is repeated
-        raise Unusable("concurrency is a multiple of the batch: number of copies not recorded")
+        if moe_tp * moe_ep > 1 or concurrency % batch:
+            raise Unusable("concurrency is no multiple of the batch: number of copies not recorded")
+        return Split(tp=tp, pp=pp, workers=round(concurrency / batch))
     return Split(tp=tp, pp=pp, dp=dp, ep=moe_ep)
 
 

@@ -97,11 +97,16 @@ class Situation:
 
     def effects(self) -> Iterator[tuple[int, str]]:
         """(family, name) of every effect that applies: families whose fields are all known."""
+        # Waiting for the first token and passes over prompts have causes of their own: they share nothing
+        # with the pace of tokens.
+        about = "pass " if self.mode.startswith("steps") else ""
+        about = "waiting " if self.figure == "ttft" else about
         for index, fields in enumerate(FAMILIES):
             values = [getattr(self, field) for field in fields]
             if all(values):
                 pairs = zip(fields, values, strict=True)
-                yield index, " ".join(f"{field}={value}" for field, value in pairs) or "all"
+                named = " ".join(f"{field}={value}" for field, value in pairs)
+                yield index, about + (named or "all")
 
 
 def slopes(users: Floats, context: Floats, prompts: Floats, n_chips: Floats) -> Floats:
