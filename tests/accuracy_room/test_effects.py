@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from takt.perf.corrections import FAMILIES, SLOPES, Corrections, Situation, slopes
 
 pytest.importorskip("scipy", reason="fits need scipy, the extra 'fit'")
-from takt.accuracy.effects import (  # noqa: E402
+from takt.accuracy.effects import (
     design_of,
     fit_effects,
     folds_of,
@@ -120,7 +120,7 @@ def test_no_effect_is_free_and_slopes_are_held_more_strongly(fields):
 
 
 def test_planted_effects_are_recovered():
-    situations, factors = measured(4000)
+    situations, factors = measured(1500)
     found = fitted(situations, factors, planted(situations, factors, noise=0.05))
     new, their = measured(500, seed=9)
     error = predicted(found, new, their) - planted(new, their)
@@ -129,7 +129,7 @@ def test_planted_effects_are_recovered():
 
 
 def test_differences_between_names_are_those_that_were_planted():
-    situations, factors = measured(4000)
+    situations, factors = measured(1500)
     found = fitted(situations, factors, planted(situations, factors, noise=0.05))
     middle = slopes(*map(np.asarray, (16.0, 2048.0, 1.0, 1.0)))
 
@@ -143,7 +143,7 @@ def test_differences_between_names_are_those_that_were_planted():
 
 
 def test_rows_far_from_the_rest_do_not_move_the_fit():
-    situations, factors = measured(3000)
+    situations, factors = measured(1000)
     clean = planted(situations, factors, noise=0.03)
     odd = clean.copy()
     odd[::20] += 3.0  # one in twenty is twenty times too slow
@@ -156,7 +156,9 @@ def test_few_rows_are_held_towards_nothing():
     situations, factors = measured(4)
     target = np.full(4, 0.5)
     few = predicted(fitted(situations, factors, target), situations, factors)
-    many = predicted(fitted(situations * 50, np.tile(factors, (50, 1)), np.full(200, 0.5)), situations, factors)
+    many = predicted(
+        fitted(situations * 50, np.tile(factors, (50, 1)), np.full(200, 0.5)), situations, factors
+    )
     assert np.all(np.abs(few) < np.abs(many))
     np.testing.assert_allclose(many, 0.5, atol=0.1)
 
@@ -225,12 +227,14 @@ def test_what_was_measured_in_a_fold_does_not_reach_its_own_prediction():
     mine = np.asarray([group == "n" for group in groups])
     changed[mine] += 5.0
     before, after = (t - held_out(t, groups, 4) for t in (target, changed))
-    np.testing.assert_array_equal(before[mine], after[mine])
-    assert np.any(before[~mine] != after[~mine])
+    np.testing.assert_allclose(
+        before[mine], after[mine], atol=1e-9
+    )  # residual = target - prediction
+    assert np.max(np.abs(before - after)[~mine]) > 0.01
 
 
 def test_an_effect_of_one_model_alone_can_not_be_known_without_it():
-    situations, factors = measured(300)
+    situations, _ = measured(300)
     target = np.asarray([1.0 if s.model == "n" else 0.0 for s in situations])
     by_model = held_out(target, [s.model for s in situations], 4)
     by_row = held_out(target, [str(i) for i in range(300)], 5)
@@ -248,4 +252,4 @@ def test_a_start_says_nothing_of_names_that_only_the_fold_has():
     target = np.zeros(300)
     residual = held_out_residuals(design, target, groups, 4, start)
     mine = np.asarray([group == "n" for group in groups])
-    assert np.all(np.abs(residual[mine]) < 1.0)
+    assert np.all(residual[mine] == 0.0)

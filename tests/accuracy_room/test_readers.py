@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from takt.accuracy import Case, Defaults, Split, read_cases
+from takt.chips import find_accelerator
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = sorted(path.stem for path in DATA.glob("*.csv"))
@@ -107,9 +108,45 @@ def test_inferencex_adds_the_chips_of_both_sides_when_disaggregated(table: Write
     assert case.engine == "trtllm"
 
 
-def test_inferencex_skips_a_rack_of_which_only_the_number_of_chips_is_known(table: Write) -> None:
+def test_inferencex_divides_a_rack_of_which_only_the_number_of_chips_is_known(
+    table: Write,
+) -> None:
     rack = {"disaggregated": 1, "prefill_tp": 72, "prefill_ep": 1, "prefill_gpus": 72}
-    assert "how the chips are divided" in reason(table(INFERENCEX | rack | {"decode_tp": 72}))
+    case = only(table(INFERENCEX | rack | {"decode_tp": 72}))
+    # As in the runs of this model on 72 GPUs whose division is recorded.
+    assert case.prefill == Split(dp=24, ep=24)
+    assert case.split == Split(dp=48, ep=48)
+    assert case.n_chips == 72
+    assert not case.split_known
+    assert "not recorded" in case.note
+    few = {"disaggregated": 1, "prefill_tp": 4, "prefill_ep": 1, "prefill_gpus": 4}
+    assert "how the chips are divided" in reason(table(INFERENCEX | few))
+
+
+@pytest.mark.parametrize(
+    ("n_prompt", "workers", "decode_workers", "n_decode"),
+    [(4, 1, 4, 16), (24, 3, 1, 48), (16, 2, 1, 32)],
+)
+def test_inferencex_takes_the_width_of_workers_from_the_chips_that_read_prompts(
+    table: Write, n_prompt: int, workers: int, decode_workers: int, n_decode: int
+) -> None:
+    narrow = {
+        "disaggregated": 1,
+        "prefill_tp": 1,
+        "prefill_ep": 1,
+        "prefill_dp_attention": 1,
+        "prefill_workers": workers,
+        "prefill_gpus": n_prompt,
+        "decode_tp": 1,
+        "decode_ep": 1,
+        "decode_dp_attention": 1,
+        "decode_workers": decode_workers,
+    }
+    case = only(table(INFERENCEX | narrow))
+    assert case.prefill is not None
+    assert (case.prefill.chips, case.prefill.workers) == (n_prompt, workers)
+    assert (case.split.chips, case.split.workers) == (n_decode, decode_workers)
+    assert not case.split_known
 
 
 def test_inferencex_drops_energy_that_no_board_can_draw(table: Write) -> None:
@@ -222,8 +259,47 @@ def test_aic_users_of_a_disaggregated_run_are_those_of_all_decode_workers(table:
     case = only(table(row))
     assert case.concurrency == 552
     assert case.n_chips == 40 + 24
-    unsaid = row | {"prefill_num_workers": "", "decode_num_workers": ""}
-    assert "number of workers not recorded" in reason(table(unsaid))
+    assert case.split_known
+
+
+def test_aic_one_worker_stands_in_on_a_side_whose_workers_are_not_recorded(table: Write) -> None:
+    sides = {f"{side}_tp_size": tp for side, tp in (("prefill", 2), ("decode", 4))}
+    row = AIC | sides | {"mode": "disagg"}
+    case = only(table(row))
+    assert case.split == Split(tp=4, ep=1)
+    assert case.prefill == Split(tp=2, ep=1)
+    assert not case.split_known
+    both = only(table(row | {"prefill_num_workers": 3, "decode_num_workers": 1}))
+    assert both.split_known
+    assert both.n_chips == 10
+
+
+def test_aic_divides_a_rack_that_is_written_down_as_one_width(table: Write) -> None:
+    rack = {"system": "gb200", "tp_size": 72, "moe_tp_size": 72, "moe_ep_size": 1}
+    case = only(table(AIC | rack))
+    assert case.prefill == Split(dp=24, ep=24)
+    assert case.n_chips == 72
+    assert case.concurrency == 64
+    assert not case.split_known
+
+
+def test_aic_users_of_a_dense_model_beyond_its_batch_are_copies_with_a_batch_each(
+    table: Write,
+) -> None:
+    own = {
+        "origin": "aiconfigurator gap-analysis gb200/trtllm/1.3.0rc1",
+        "model": "Qwen/Qwen3-32B",
+        "tp_size": 2,
+        "attention_dp_size": 0,
+        "moe_tp_size": 0,
+        "moe_ep_size": 0,
+        "batch_size": 16,
+    }
+    case = only(table(AIC | own))
+    assert case.split == Split(tp=2, workers=4)
+    assert case.concurrency == 64
+    assert case.n_chips == 8
+    assert "no multiple of the batch" in reason(table(AIC | own | {"batch_size": 15}))
 
 
 MLPERF = {
@@ -274,6 +350,69 @@ def test_mlperf_without_an_accelerator_counts_sockets(table: Write) -> None:
     assert case.n_chips == 2
     laptop = only(table(MLPERF | host | {"host_cpus_per_node": 10}))
     assert laptop.n_chips == 1
+
+
+def test_mlperf_hosts_named_by_their_cores_are_told_by_the_system(table: Write) -> None:
+    board = {"accelerator": "", "accelerators_total": 0, "benchmark": "resnet50", "nodes": 1}
+    orin = board | {"system": "nvidia_orin-reference-cpu", "host_cpus_per_node": 3}
+    case = only(table(MLPERF | orin | {"host_cpu": "ARMv8 Processor rev 1 (v8l)"}))
+    assert case.n_chips == 1  # three clusters of cores of one chip
+    chip = find_accelerator(case.chip)
+    assert chip is not None
+    assert chip.id == "jetson-agx-orin-cpu"
+    small = board | {"system": "gcp_t2a.standard.2-reference-cpu", "host_cpu": "Neoverse-N1"}
+    chip = find_accelerator(only(table(MLPERF | small)).chip)
+    assert chip is not None
+    assert chip.id == "gcp-t2a-standard-2"
+
+
+def test_mlperf_runs_on_a_gpu_without_a_column_are_not_the_hosts(table: Write) -> None:
+    hidden = {"accelerator": "", "accelerators_total": 0, "benchmark": "resnet50", "nodes": 1}
+    told = hidden | {"system": "gcp_t4-nvidia_original-gpu-tensorrt", "host_cpus_per_node": 1}
+    chip = find_accelerator(only(table(MLPERF | told)).chip)
+    assert chip is not None
+    assert chip.id == "t4"
+    untold = hidden | {"system": "51535c5ae107-reference-gpu-onnxruntime"}
+    assert "GPU that is not named" in reason(table(MLPERF | untold))
+
+
+DSTACK = {
+    "device": "H100 SXM5",
+    "num_devices": 8,
+    "replicas": 1,
+    "tp": 8,
+    "model": "Llama-3.1-405B",
+    "precision": "FP8 (Meta FP8 checkpoint)",
+    "engine": "vLLM",
+    "test": "offline throughput",
+    "input_tokens": 128.0,
+    "output_tokens": 2048.0,
+    "batch_or_prompts": 4.0,
+    "request_rate_per_s": "",
+    "max_concurrency": "",
+    "total_tok_s": 122.12,
+}
+
+
+def test_dstack_a_run_printed_twice_is_one_case_of_two_rows(table: Write) -> None:
+    again = DSTACK | {"test": "static batch latency curve"}
+    case = only(table(DSTACK, again))
+    assert case.rows == 2
+    assert (case.load, case.concurrency) == ("static", 4.0)
+
+
+def test_dstack_a_reprint_without_its_run_is_a_case_of_its_own(table: Write) -> None:
+    alone = DSTACK | {"test": "static batch latency curve", "batch_or_prompts": 8.0}
+    cases, skips = read_cases(table(DSTACK, alone))
+    assert not skips
+    assert [(case.concurrency, case.rows) for case in cases] == [(4.0, 1), (8.0, 1)]
+
+
+def test_dstack_runs_doubled_on_paper_are_skipped_in_both_prints(table: Write) -> None:
+    doubled = DSTACK | {"replicas": 2, "tp": 4}
+    cases, skips = read_cases(table(doubled, doubled | {"test": "static batch latency curve"}))
+    assert not cases
+    assert ["doubled" in skip.reason for skip in skips] == [True, True]
 
 
 def test_mlperf_skips_mixed_systems_and_double_counts(table: Write) -> None:

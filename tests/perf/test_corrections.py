@@ -96,7 +96,12 @@ def test_an_effect_applies_where_all_its_fields_are_known(unknown):
 def test_a_deployment_says_its_names():
     here = situation_of(LLAMA, H200)
     assert (here.engine, here.chip, here.model) == ("vllm", "h200-sxm", "llama-3.3-70b")
-    assert (here.kind, here.mode, here.split, here.layout) == ("dense", "closed", "tp8pp1dp1ep1", "tp")
+    assert (here.kind, here.mode, here.split, here.layout) == (
+        "dense",
+        "closed",
+        "tp8pp1dp1ep1",
+        "tp",
+    )
     assert (here.weights, here.n_chips, here.campaign, here.figure) == ("bf16", 8, "", "")
 
 
@@ -209,8 +214,9 @@ def test_effects_of_users_see_those_of_one_attention_group(monkeypatch):
     st.floats(0, 1e6), st.floats(0, 1e7), st.floats(0, 1e5), st.floats(1, 10_000), st.floats(1, 10)
 )
 def test_slopes_are_bounded_and_rise(users, context, prompts, n_chips, more):
-    once, grown = at(users, context, prompts, n_chips), at(
-        users * more, context * more, prompts * more, n_chips * more
+    once, grown = (
+        at(users, context, prompts, n_chips),
+        at(users * more, context * more, prompts * more, n_chips * more),
     )
     assert once.shape == (len(SLOPES),)
     assert once[0] == 1.0

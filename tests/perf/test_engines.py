@@ -47,7 +47,9 @@ def test_an_engine_is_its_rows(name):
         assert getattr(engine, figure) == row["value"]
     assert 0 < engine.reserve_fraction < 0.5
     assert 0 <= engine.burst <= 1
-    assert {row["kind"] for row in stated.values()} == set(engine.basis.partition(":")[0].split("/"))
+    assert {row["kind"] for row in stated.values()} == set(
+        engine.basis.partition(":")[0].split("/")
+    )
 
 
 @given(st.sampled_from(ENGINES), st.floats(0, 1000), st.floats(0, 5000))
@@ -58,7 +60,9 @@ def test_overheads_are_a_constant_and_shares_of_users_and_kernels(name, users, l
     assert per_user == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("vlm", "vllm"), ("sglan", "sglang"), ("trtlm", "trtllm")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("vlm", "vllm"), ("sglan", "sglang"), ("trtlm", "trtllm")]
+)
 def test_an_unknown_engine_has_a_near_miss(typed, meant):
     with pytest.raises(UsageError, match=f"no engine '{typed}'") as e:
         engine_of(typed)

@@ -283,6 +283,14 @@ def test_sparse_prompts_compute_only_their_share_of_pairs():
     assert prompted(model, 200, 9900) == pytest.approx(3 * 8 * 200 * 500)
 
 
+def test_choosing_for_prompts_is_a_product_of_every_index_head_and_key():
+    model = whole(replace(ATTENTION, topk=500, compression=2, index_heads=4, index_dim=16), DENSE)
+    counting = Counting("gemm")
+    at = (ONE * 2, ONE * 200, ONE * 9900)
+    found = attention_prompt_s(model, deployment(), counting, *at)
+    assert found == pytest.approx(3 * 2 * (10_000 / 2) * 4 * 16)  # half of its own, compressed
+
+
 # -- the curve ------------------------------------------------------------------------------------
 
 
@@ -293,6 +301,13 @@ def test_more_tokens_never_take_less(name, chip):
     curve = linear_curve(outline_of(name), here, kernels_of(here.chip))
     tokens = np.geomspace(0.25, 1e7, 2000)
     assert np.all(np.diff(curve(tokens)) >= 0)
+
+
+def test_a_table_that_falls_by_noise_makes_no_larger_step_cheaper():
+    counting = Counting("")
+    counting.gemm = lambda m, n, k, *_: 1e-6 * m * (1 + 0.5 * np.sin(m))
+    curve = linear_curve(whole(ATTENTION, DENSE), deployment(), counting)
+    assert np.all(np.diff(curve(np.arange(1.0, 400.0))) >= 0)
 
 
 def test_a_curve_is_straight_between_logarithms_and_grows_in_proportion_beyond():

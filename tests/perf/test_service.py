@@ -124,6 +124,18 @@ def test_copies_with_as_many_users_each_serve_as_many_times_more(copies, n):
     assert alone.tpot_s <= one.tpot_s  # prompts read elsewhere leave steps clean
 
 
+@pytest.mark.parametrize("n", [4, 16, 40])
+def test_waiting_is_the_queue_of_a_busy_server_and_a_share_of_those_in_step(n):
+    """Steps are clean with prompts read elsewhere, so that the parts can be told apart."""
+    here = steps("llama-3.3-70b", "sglang")
+    seen = closed_loop(here, n, 2048, 512, prefill=here)
+    rho = seen.prompt_share
+    assert 0.02 < rho < 0.9
+    waiting_s = seen.added_s * (rho / (2 * (1 - rho)) + here.engine.burst * (n - 1))
+    expected = here.engine.first_s + seen.prompt_s + waiting_s + seen.tpot_s
+    assert seen.ttft_s == pytest.approx(expected, rel=1e-6)
+
+
 def test_few_readers_hold_up_many_copies():
     """Prompts read by one copy for eight: no more requests than it can read, and users wait for it."""
     held = closed_loop(steps(), 512, 8192, 64, prefill=steps(), prefill_workers=1, workers=8)

@@ -6,7 +6,6 @@ Claims about one machine share a computation: `task_of` drops what they differ i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 import msgspec
@@ -56,26 +55,11 @@ def _first_alike(name: str, context: int) -> str:
     """Of the ready shapes that take the same cycles, the first by name; `name` itself where it is none of them."""
     if name not in SHAPES or SHAPES[name].max_context < context:
         return name
-    wanted = _sizes(SHAPES[name])
+    wanted = SHAPES[name].sizes
     return next(
         other
         for other, shape in SHAPES.items()
-        if shape.max_context >= context and _sizes(shape) == wanted
-    )
-
-
-def _sizes(shape: ModelShape) -> ModelShape:
-    """The shape without what only changes constants in memory."""
-    return replace(
-        shape,
-        name="",
-        architecture="",
-        max_context=1,
-        rope_theta=1.0,
-        rope_scaling=None,
-        norm_eps=0.0,
-        bos_id=None,
-        eos_ids=(),
+        if shape.max_context >= context and shape.sizes == wanted
     )
 
 

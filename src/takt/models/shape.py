@@ -8,7 +8,7 @@ list before they touch a weight, and `random_model` fills it. Nothing here knows
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from takt.errors import ModelError
@@ -147,6 +147,21 @@ class ModelShape:
         table = self.vocab_size * self.dim
         looked_up = table if self.family == "decoder" and not self.tied_embeddings else 0
         return self.n_parameters - looked_up - self._n_idle_parameters()
+
+    @property
+    def sizes(self) -> ModelShape:
+        """The shape without its name and what only changes constants in memory: what cycles hang on."""
+        return replace(
+            self,
+            name="",
+            architecture="",
+            max_context=1,
+            rope_theta=1.0,
+            rope_scaling=None,
+            norm_eps=0.0,
+            bos_id=None,
+            eos_ids=(),
+        )
 
     def _n_idle_parameters(self) -> int:
         """Weights of the experts that a token passes by, in all layers."""

@@ -6,7 +6,6 @@ stands for every catalogue name of the same sizes. Does not interpolate (`lpu`) 
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -87,18 +86,7 @@ def write_rows(path: Path, rows: Iterable[StepRow]) -> None:
 
 def sizes_digest(shape: ModelShape) -> str:
     """Hex digits over all of a shape that cycles hang on: not its name, nor what only changes constants in memory."""
-    plain = replace(
-        shape,
-        name="",
-        architecture="",
-        max_context=1,
-        rope_theta=1.0,
-        rope_scaling=None,
-        norm_eps=0.0,
-        bos_id=None,
-        eos_ids=(),
-    )
-    return _digest(repr(plain))
+    return _digest(repr(shape.sizes))
 
 
 def machine_digest(system: System) -> str:

@@ -1,8 +1,8 @@
 """Rows of dstack's benchmarks: Llama-3.1-405B on H100 and MI300X, gpt-oss-120b with prefill apart.
 
 - `offline throughput` and `static batch latency curve` print the same runs (79 of 93 pairs agree to
-  the last digit, the others to 0.4 %): total tokens/s × duration = requests × lengths. The first is
-  kept as a static batch of `batch_or_prompts` requests; the second is skipped.
+  the last digit, the others to 0.4 %): total tokens/s × duration = requests × lengths. Each run is one
+  case, a static batch of `batch_or_prompts` requests, with the figures of the first (`rows` 2).
 - Their rows with two copies are those with one, rate doubled and duration unchanged, all 38: skipped.
 - `fixed concurrency`: workers of either side, and their tp, stand in the note.
 - Poisson arrivals at `request_rate_per_s`; `short` and `long` send all at once; of `QPS_high` the rate
@@ -11,7 +11,9 @@
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from takt.accuracy.case import Case, Load, Measured, Skip, Split
 from takt.accuracy.readers.build import Defaults, finish, first
@@ -38,13 +40,46 @@ NEEDED = frozenset(
         "total_tok_s",
     }
 )
+_OFFLINE, _STATIC = "offline", "static batch"
+_TELLING = (
+    "device",
+    "num_devices",
+    "replicas",
+    "tp",
+    "model",
+    "precision",
+    "engine",
+    "input_tokens",
+    "output_tokens",
+    "batch_or_prompts",
+)
 _APART = re.compile(r"prefill workers (\d+); decode workers (\d+); TP(\d+) each")
 
 
 def read(rows: Iterable[Row], defaults: Defaults) -> Iterator[Case | Skip]:
-    """Each run as a case, its reprints as skips."""
+    """Each run as a case, its reprint summed into it."""
     del defaults
-    yield from each(rows, _case)
+    known = list(rows)
+    printed = {
+        _run(row)
+        for row in known
+        if row.text("test").startswith(_OFFLINE)
+        for result in each([row], _case)
+        if isinstance(result, Case)
+    }
+    reprints = Counter(_run(row) for row in known if row.text("test").startswith(_STATIC))
+    for row in known:
+        if row.text("test").startswith(_STATIC) and _run(row) in printed:
+            continue
+        for result in each([row], _case):
+            if isinstance(result, Case) and row.text("test").startswith(_OFFLINE):
+                result = replace(result, rows=1 + reprints.pop(_run(row), 0))
+            yield result
+
+
+def _run(row: Row) -> tuple[str, ...]:
+    """What tells one run of a static batch from others."""
+    return tuple(row.text(column) for column in _TELLING)
 
 
 def _splits(row: Row) -> tuple[Split, Split | None]:
@@ -58,9 +93,7 @@ def _splits(row: Row) -> tuple[Split, Split | None]:
 def _load(row: Row) -> tuple[Load, float | None, float | None]:
     """Load, users and rate."""
     test = row.need("test")
-    if test.startswith("static batch"):
-        raise Unusable("the same run as a row of offline throughput")
-    if test.startswith("offline"):
+    if test.startswith((_OFFLINE, _STATIC)):
         if (row.count("replicas") or 1) > 1:
             raise Unusable("the run of one copy doubled, not measured")
         return "static", row.needed("batch_or_prompts"), None

@@ -7,7 +7,9 @@
 - Offline: all at once. Server and Interactive: arrivals at the highest rate that held the limits
   (`limits`); latencies, where given, are at that rate. Single stream: one at a time, and the result is
   the 90th percentile of the time of a query; its mean is used where given. Multistream: eight at once.
-- Rows without an accelerator ran on the host: chip is its name, chips are sockets.
+- Rows without an accelerator ran on the host: chip is its name, chips are sockets. Where that names no
+  more than a core (Neoverse-N1), the system's name is added; "sockets" of such boards are clusters of
+  cores. A system with a GPU that no column names is that GPU if the system's name says which.
 """
 
 import re
@@ -19,6 +21,7 @@ from takt.accuracy.readers.build import Defaults, finish, one_group, series_of
 from takt.accuracy.readers.cells import Row, Unusable, each
 from takt.accuracy.readers.facts import Benchmark, benchmarks, lengths, round_dates
 from takt.accuracy.readers.names import engine_of, stored_types, type_of
+from takt.chips import find_accelerator
 
 __all__ = ["NEEDED", "read"]
 
@@ -40,6 +43,9 @@ NEEDED = frozenset(
 # More "sockets" than any server has: cores of a laptop or board, written into the wrong field.
 _MOST_SOCKETS = 8
 _MULTISTREAM = 8.0
+# Hosts named by the kind of their cores.
+_CORE = re.compile(r"(arm )?(cortex-|neoverse-|armv8 processor)", re.IGNORECASE)
+_ON_GPU = re.compile(r"-gpu-")
 # Two kinds of accelerator in a system's name, as in 16xMI325X_8xMI300X.
 _KINDS = re.compile(r"(\d+)x(MI\d+X)")
 
@@ -167,8 +173,21 @@ def _chips(row: Row) -> tuple[str, int]:
         if per_node > 8 and nodes > 1 and f"{nodes}N" in row.text("system"):
             raise Unusable("accelerators counted twice, for each node all of them")
         return accelerator, total or 1
+    return _host(row, nodes)
+
+
+def _host(row: Row, nodes: int) -> tuple[str, int]:
+    """The chip of a row without an accelerator, and how many."""
+    host, system = row.need("host_cpu"), row.text("system")
+    if _ON_GPU.search(system):
+        if find_accelerator(system) is None:
+            raise Unusable("ran on a GPU that is not named")
+        return system, nodes
+    if _CORE.match(host):
+        # A board's GPU may bear the system's name: it is asked only where the core's tells nothing.
+        return (host if find_accelerator(host) else f"{host}, {system}"), nodes
     sockets = row.count("host_cpus_per_node") or 1
-    return row.need("host_cpu"), (1 if sockets > _MOST_SOCKETS else sockets) * nodes
+    return host, (1 if sockets > _MOST_SOCKETS else sockets) * nodes
 
 
 def _benchmark(name: str) -> Benchmark | None:
