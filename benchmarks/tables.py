@@ -31,6 +31,10 @@ def _range(value: Spread, digits: int) -> str:
     return f"{value.median:,.{digits}f} ({value.least:,.{digits}f}–{value.most:,.{digits}f})"
 
 
+def _ms_range(value: Spread) -> str:
+    return _range(value, 2 if value.median < 10 else 1)
+
+
 def _decode_table(rows: list[Decode]) -> Table:
     table = _table(
         "Decoding, tokens/s of the fast engine ÷ transformers eager fp32: median (least–most)",
@@ -171,10 +175,10 @@ def _host_table(rows: list[Native]) -> Table:
             f"{r.read_bytes_per_s / 1e9:.1f}",
             f"{r.layer_s * 1e6:.1f}",
             f"{r.predicted_token_s * 1e3:.2f}",
-            _range(r.measured_token_ms, 2),
+            _ms_range(r.measured_token_ms),
             f"{r.measured_over_predicted:.2f}",
             f"{r.predicted_prompt_s * 1e3:.2f}",
-            _range(r.measured_prompt_ms, 2),
+            _ms_range(r.measured_prompt_ms),
         )
     return table
 
