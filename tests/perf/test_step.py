@@ -376,3 +376,32 @@ def test_an_unknown_number_type_has_a_near_miss(field):
     with pytest.raises(UsageError, match="no number type 'bf61'") as e:
         Precision(**{field: "bf61"})
     assert "bf16" in e.value.hint
+
+
+# -- texts beside steps ---------------------------------------------------------------------------
+
+
+def test_a_lone_prompt_is_not_cut_over_stages_or_groups():
+    model = outline_of("llama-3.3-70b")
+    chip = load_accelerator("h200-sxm")
+    whole = StepModel.of(model, Deployment(chip=chip, tp=2)).prompt(1, 4096).time_s
+    staged = StepModel.of(model, Deployment(chip=chip, tp=2, pp=4)).prompt(1, 4096).time_s
+    assert staged >= whole
+
+
+def test_no_texts_beside_a_step_cost_nothing():
+    steps = StepModel.of(
+        outline_of("llama-3.3-70b"), Deployment(chip=load_accelerator("h200-sxm"), tp=4)
+    )
+    assert steps.mixed(8, 2048, 0, 1024).time_s == pytest.approx(steps.decode(8, 2048).time_s)
+
+
+def test_guessing_takes_time_in_decode_and_none_in_prompts():
+    chip = load_accelerator("h200-sxm")
+    plain = StepModel.of(outline_of("llama-3.3-70b"), Deployment(chip=chip, tp=4))
+    drafting = StepModel.of(
+        outline_of("llama-3.3-70b"),
+        Deployment(chip=chip, tp=4, draft_tokens=3, acceptance=0.6),
+    )
+    assert drafting.prompt(2, 1024).time_s == pytest.approx(plain.prompt(2, 1024).time_s)
+    assert drafting.decode(8, 1024).time_s > plain.decode(8, 1024).time_s

@@ -43,7 +43,7 @@ class Computed:
 
 def compute_cases(cases: Sequence[Case]) -> tuple[list[Computed], list[tuple[Case, str]]]:
     """(computed, refused with a reason), each in the order of the cases."""
-    groups: dict[tuple[Setup, str, bool], list[int]] = defaultdict(list)
+    groups: dict[tuple[Setup, str, str], list[int]] = defaultdict(list)
     refused: dict[int, str] = {}
     done: dict[int, Computed] = {}
     for i, case in enumerate(cases):
@@ -53,10 +53,10 @@ def compute_cases(cases: Sequence[Case]) -> tuple[list[Computed], list[tuple[Cas
                 done[i] = _compute_network(case, network)
                 continue
             setup = setup_of(case)
-        except Refused as error:
-            refused[i] = str(error)
+        except (Refused, TaktError) as error:
+            refused[i] = str(error).split("\n")[0]
             continue
-        groups[setup, case.load, case.limits is None].append(i)
+        groups[setup, case.load, _bounds(case)].append(i)
     for (setup, _, _), members in groups.items():
         together = [cases[i] for i in members]
         try:
@@ -70,6 +70,11 @@ def compute_cases(cases: Sequence[Case]) -> tuple[list[Computed], list[tuple[Cas
         [done[i] for i in sorted(done)],
         [(cases[i], refused[i]) for i in sorted(refused)],
     )
+
+
+def _bounds(case: Case) -> str:
+    """What bounds a case's load: those bounded alike are computed together."""
+    return "limits" if case.limits else "rate" if case.rate_per_s else ""
 
 
 def _compute_network(case: Case, network: Network) -> Computed:
@@ -116,9 +121,9 @@ def _compute_group(cases: Sequence[Case], setup: Setup) -> list[Computed]:
     load = cases[0].load
     room, fits = room_of(setup, prompt + output / 2 + depth, steps)
     asked = np.asarray([_or(c.concurrency, _or(c.n_requests, 0.0)) for c in cases])
-    service, users = service_of(cases, setup, steps, prompt, output, room, asked)
-    waiting_s = waiting_of(load, service, users, asked, cases)
-    logs = _logs(cases, service, waiting_s, setup)
+    service, users, copies = service_of(cases, setup, steps, prompt, output, room, asked)
+    waiting_s = waiting_of(cases, setup, service, users, asked, copies)
+    logs = _logs(cases, service, waiting_s, setup, copies)
     if load == "steps" or setup.model.encoder:
         logs = [
             {"step_time": float(np.log(1e3 * service.prompt_s[i])), **log}
@@ -144,20 +149,17 @@ def _or(value: float | None, default: float) -> float:
 
 
 def _logs(
-    cases: Sequence[Case], service: Service, waiting_s: Floats, setup: Setup
+    cases: Sequence[Case], service: Service, waiting_s: Floats, setup: Setup, copies: float
 ) -> list[dict[str, float]]:
     out = []
     for i, case in enumerate(cases):
-        workers = 1.0
-        if case.load in ("static", "open", "steps") or setup.model.encoder:
-            workers = float(setup.workers)
-        rate = service.output_tokens_per_s[i] * workers
+        rate = service.output_tokens_per_s[i] * copies
         if case.measured.output_tokens_per_s is None:
             rate = (
                 service.total_tokens_per_s[i]
                 if case.measured.total_tokens_per_s is not None
                 else service.requests_per_s[i]
-            ) * workers
+            ) * copies
         figures = {
             "tpot": float(np.log(1e3 * service.tpot_s[i])),
             "ttft": float(np.log(1e3 * (service.ttft_s[i] + waiting_s[i]))),

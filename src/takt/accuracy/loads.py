@@ -58,30 +58,30 @@ def service_of(
     output: Floats,
     room: Floats,
     asked: Floats,
-) -> tuple[Service, Floats]:
-    """What users of all copies see, and how many they are, elementwise over cases of one load.
+) -> tuple[Service, Floats, float]:
+    """What users see, how many of all copies there are, and by what rates are multiplied, over cases of one load.
 
     `prompt`, `output`: tokens; `room`: users whose caches fit; `asked`: users or requests that the case names, 0 if none.
     """
-    load = cases[0].load
+    load, copies = cases[0].load, float(setup.workers)
     if load == "steps" or setup.model.encoder:
         # Texts are passes: of the batch that is given, or of a full one where as many as wanted wait.
         users = np.maximum(asked, 1.0) if load == "steps" else np.full(len(cases), FULL_BATCH)
-        return one_batch(steps, users, prompt, np.ones_like(output)), users
+        return one_batch(steps, users, prompt, np.ones_like(output)), users, copies
     if load == "static":
-        users = np.maximum(asked / setup.workers, 1.0)
+        users = np.maximum(asked / copies, 1.0)
         depth = np.asarray([c.depth_tokens for c in cases])
-        return one_batch(steps, users, prompt, output, depth), users * setup.workers
-    if load == "open" and all(c.limits for c in cases):
-        users = _most_within(cases, steps, prompt, output, room / setup.workers)
-        return closed_loop(steps, users, prompt, output), users * setup.workers
-    if load == "open" and all(c.rate_per_s for c in cases):
-        rate = np.asarray([c.rate_per_s or 1.0 for c in cases]) / setup.workers
+        return one_batch(steps, users, prompt, output, depth), users * copies, copies
+    if load == "open" and cases[0].limits:
+        users = _most_within(cases, steps, prompt, output, room / copies)
+        return closed_loop(steps, users, prompt, output), users * copies, copies
+    if load == "open" and cases[0].rate_per_s:
+        rate = np.asarray([c.rate_per_s or 1.0 for c in cases]) / copies
         # However fast they come, no more are under way than there are.
         sent = np.asarray([float(c.n_requests or np.inf) for c in cases])
-        most = np.maximum(np.minimum(room, sent) / setup.workers, 1.0)
+        most = np.maximum(np.minimum(room, sent) / copies, 1.0)
         service = open_loop(steps, rate, prompt, output, most_users=most)
-        return service, service.users * setup.workers
+        return service, service.users * copies, copies
     users = np.where(asked > 0, np.minimum(asked, room), room)
     prefill = StepModel.of(setup.model, setup.prefill) if setup.prefill else None
     service = closed_loop(
@@ -93,7 +93,7 @@ def service_of(
         prefill_workers=setup.prefill_workers,
         workers=setup.workers,
     )
-    return service, users
+    return service, users, 1.0
 
 
 # A 99th percentile lies about so far above the median that limits are compared with.
@@ -123,10 +123,28 @@ def _most_within(
 
 
 def waiting_of(
-    load: str, service: Service, users: Floats, asked: Floats, cases: Sequence[Case]
+    cases: Sequence[Case],
+    setup: Setup,
+    service: Service,
+    users: Floats,
+    asked: Floats,
+    copies: float,
 ) -> Floats:
-    """Time to the first token when requests come at once: the median request waits for half of what is before it."""
-    together = np.asarray([load == "offline" for _ in cases])
-    prompts_s = np.where(together, 0.5 * users * service.prompt_s, 0.0)
-    queue = np.maximum(asked - users, 0.0) * np.where(together, 0.5, 1.0)
-    return prompts_s + queue / np.maximum(service.requests_per_s, 1e-9)
+    """Seconds that the median request waits beyond a steady load, before its prompt is read.
+
+    Requests that come at once wait for half of what is before them: prompts of those who fit, and answers
+    where not all fit. Of a constant number of users those without room wait for answers. Arrivals beyond what
+    can be served wait for half of the backlog that has grown when the last comes.
+    """
+    load, rate = cases[0].load, np.maximum(service.requests_per_s * copies, 1e-9)
+    if load == "closed":
+        return np.maximum(asked - users, 0.0) / rate
+    if load == "offline":
+        groups = setup.workers * setup.deployment.dp * setup.deployment.pp
+        prompts_s = 0.5 * users / groups * service.added_s
+        return prompts_s + 0.5 * np.maximum(asked - users, 0.0) / rate
+    if load == "open" and not cases[0].limits:
+        sent = np.asarray([float(c.n_requests or 0.0) for c in cases])
+        came = np.asarray([c.rate_per_s or np.inf for c in cases])
+        return 0.5 * sent * np.maximum(1.0 / rate - 1.0 / came, 0.0)
+    return np.zeros(len(cases))

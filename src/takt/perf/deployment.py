@@ -68,6 +68,8 @@ class Deployment:
         for name in ("tp", "pp", "dp", "ep"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.draft_tokens < 0 or not 0.0 <= self.acceptance <= 1.0:
+            raise UsageError("drafted tokens are none or more, their acceptance from 0 to 1")
         if (self.tp * self.dp) % self.ep:
             raise UsageError(
                 f"experts over {self.ep} chips do not divide tp {self.tp} × dp {self.dp}",

@@ -15,7 +15,7 @@ from .deployment import Deployment
 from .estimate import Floats
 from .kernels import Kernels
 
-__all__ = ["LinearCurve", "attention_decode_s", "attention_prompt_s", "linear_curve"]
+__all__ = ["LinearCurve", "attention_decode_s", "attention_prompt_s", "head_curve", "linear_curve"]
 
 _ACTIVATION_BYTES = 2  # activations travel and are normalised as 16-bit numbers
 # Passes over a token's activations in a layer outside products: two norms joined with their residual sums,
@@ -48,7 +48,7 @@ class LinearCurve:
 
 
 def linear_curve(model: Outline, deployment: Deployment, kernels: Kernels) -> LinearCurve:
-    """The curve of a model on one chip of a deployment.
+    """The curve of a model's layers on one chip of a deployment.
 
     Tokens are those of one attention group; products of the feed-forward see the tokens of all `dp`
     groups. Raises UsageError for a number type no kernel knows, UnsupportedError for a split over a
@@ -63,21 +63,22 @@ def linear_curve(model: Outline, deployment: Deployment, kernels: Kernels) -> Li
             + _exchanges_s(model, group, deployment, kernels, tokens)
             + _passes_s(model, kernels, tokens)
         )
-    total += _draft_s(model, deployment, total)
-    total += kernels.gemm(tokens, _ceil(model.vocab_size, deployment.tp), model.dim)
     if deployment.pp > 1:
         total += (deployment.pp - 1) * kernels.send(tokens * model.dim * _ACTIVATION_BYTES)
-    # Measurement noise in a table must not make a larger step cheaper.
-    return LinearCurve(
-        log_tokens=np.log(tokens), log_s=np.log(np.maximum.accumulate(np.maximum(total, 1e-9)))
-    )
+    return _curve(total)
 
 
-def _draft_s(model: Outline, deployment: Deployment, layers_s: Floats) -> Floats:
-    """A drafted token is one pass through a draft layer, as long as a layer of the model."""
-    if not deployment.draft_tokens:
-        return np.zeros_like(layers_s)
-    return deployment.draft_tokens * layers_s / max(model.n_layers, 1)
+def head_curve(model: Outline, deployment: Deployment, kernels: Kernels) -> LinearCurve:
+    """Seconds of the logits of that many tokens: of a prompt only the last one has any, of a read text none."""
+    if model.encoder:
+        return _curve(np.zeros_like(_GRID))
+    return _curve(kernels.gemm(_GRID, _ceil(model.vocab_size, deployment.tp), model.dim))
+
+
+def _curve(seconds: Floats) -> LinearCurve:
+    """Over the grid; measurement noise in a table must not make a larger step cheaper."""
+    rising = np.maximum.accumulate(np.maximum(seconds, 1e-12))
+    return LinearCurve(log_tokens=np.log(_GRID), log_s=np.log(rising))
 
 
 def _ceil(size: int, parts: int) -> int:

@@ -94,7 +94,7 @@ def closed_loop(
     all that may come at the same time, because users who began together stay in step.
     """
     users, prompt, output = _floats(users, prompt_tokens, output_tokens)
-    reading = _reading(prefill or steps, prompt, prefill_workers if prefill else 1)
+    reading = _reading(prefill or steps, prompt, prefill_workers if prefill else workers)
     load = _Load(
         steps=steps,
         users=users,
@@ -104,7 +104,7 @@ def closed_loop(
         workers=workers,
         apart=prefill is not None,
     )
-    generating = np.maximum(users / workers, 1e-3)
+    generating = np.maximum(users / workers, _FEWEST)
     for _ in range(_ROUNDS):
         pace, generating = load.settle(generating)
     return load.service(pace, generating)
@@ -114,6 +114,8 @@ def closed_loop(
 _ROUNDS = 12
 # The same for users under way at a rate, each round a closed loop.
 _OPEN_ROUNDS = 30
+# A trickle of requests: fewer users than one are under way most of the time.
+_FEWEST = 1e-6
 # Beyond so many users, lengths drawn at random have spread them.
 _MOST_TOGETHER = 512.0
 
@@ -167,7 +169,7 @@ class _Load:
     @property
     def share(self) -> Floats:
         """Users of one copy."""
-        return np.maximum(self.users / self.workers, 1e-3)
+        return np.maximum(self.users / self.workers, _FEWEST)
 
     @property
     def context(self) -> Floats:
@@ -180,7 +182,8 @@ class _Load:
         clean_s = self.steps.decode_s(generating, self.context)
         ends = generating * tokens / output
         # Prompts of one's own copy take turns with its steps; those read elsewhere don't.
-        step_s = clean_s + (0.0 if self.apart else ends * self.reading.added_s)
+        own_s = ends * self.reading.added_s * self.workers / self.reading.readers
+        step_s = clean_s + (0.0 if self.apart else own_s)
         work_s = ends * self.workers * self.reading.added_s / self.reading.readers
         tpot_s = step_s / tokens
         waiting_s = self._waiting_s(step_s, work_s, tpot_s)
@@ -241,7 +244,7 @@ def open_loop(
     for _ in range(_OPEN_ROUNDS):
         now = closed_loop(steps, users, prompt, output)
         span_s = now.ttft_s + output * now.tpot_s
-        users = np.clip(0.5 * users + 0.5 * rate * span_s, 1.0, most_users)
+        users = np.clip(0.5 * users + 0.5 * rate * span_s, _FEWEST, most_users)
     return closed_loop(steps, users, prompt, output)
 
 

@@ -22,7 +22,7 @@ from .deployment import Deployment
 from .engines import Engine, engine_of
 from .estimate import Estimate, Floats
 from .kernels import Kernels, kernels_of
-from .layers import LinearCurve, attention_decode_s, attention_prompt_s, linear_curve
+from .layers import LinearCurve, attention_decode_s, attention_prompt_s, head_curve, linear_curve
 from .work import Work, step_work
 
 __all__ = ["PHASES", "Phase", "StepModel", "step_cost"]
@@ -43,6 +43,7 @@ class StepModel:
     deployment: Deployment
     kernels: Kernels
     curve: LinearCurve
+    head: LinearCurve
     engine: Engine
 
     @classmethod
@@ -54,16 +55,26 @@ class StepModel:
             deployment=deployment,
             kernels=kernels,
             curve=linear_curve(model, deployment, kernels),
+            head=head_curve(model, deployment, kernels),
             engine=engine_of(deployment.engine),
         )
 
     def decode_s(self, users: Floats, context: Floats) -> Floats:
         """Seconds of a decode step, without what an Estimate says beyond them: for loops that settle on a load."""
         group = self._of_a_group(users)
-        time_s = self.curve(group * (1 + self.deployment.draft_tokens)) + attention_decode_s(
+        tokens = group * (1 + self.deployment.draft_tokens)
+        time_s = self.curve(tokens) + self.head(tokens) + self._draft_s(group)
+        time_s = time_s + attention_decode_s(
             self.model, self.deployment, self.kernels, np.maximum(group, 1.0), context
         )
         return time_s + self.engine.overhead_s(group, self._launches())
+
+    def _draft_s(self, group: Floats) -> Floats | float:
+        """Guessing: a token each pass, through a draft layer as long as a layer of the model and the head."""
+        if not self.deployment.draft_tokens:
+            return 0.0
+        once = self.curve(group) / max(self.model.n_layers, 1) + self.head(group)
+        return self.deployment.draft_tokens * once
 
     def decode(self, batch: ArrayLike, context: ArrayLike) -> Estimate:
         """One step in which each of `batch` users at `context` cached positions gets a token.
@@ -78,12 +89,15 @@ class StepModel:
     def prompt(self, batch: ArrayLike, new_tokens: ArrayLike, context: ArrayLike = 0) -> Estimate:
         """One step that reads `new_tokens` of each of `batch` texts after `context` cached positions."""
         users, new, seen = _floats(batch, new_tokens, context)
-        group = self._of_a_group(users)
-        time_s = self.curve(group * new) + attention_prompt_s(
-            self.model, self.deployment, self.kernels, np.maximum(group, 1.0), new, seen
+        group = self._texts_of_a_group(users)
+        time_s = self.curve(group * new) + self.head(group)
+        time_s = time_s + attention_prompt_s(
+            self.model, self.deployment, self.kernels, np.maximum(group, 1e-9), new, seen
         )
         time_s = time_s + self.engine.overhead_s(group, self._launches())
-        work = step_work(self.model, self.deployment, users * new, users, seen + new / 2)
+        work = step_work(
+            self.model, self.deployment, users * new, users, seen + new / 2, sampled=users
+        )
         return self._estimate(time_s, work)
 
     def mixed(
@@ -96,20 +110,26 @@ class StepModel:
     ) -> Estimate:
         """One step with `batch` users generating and `prompts` chunks of `new_tokens` read beside them."""
         users, seen, texts, new, before = _floats(batch, context, prompts, new_tokens, cached)
-        group, chunk = self._of_a_group(users), self._of_a_group(texts)
-        tokens = group * (1 + self.deployment.draft_tokens) + chunk * new
-        time_s = (
-            self.curve(tokens)
-            + attention_decode_s(
-                self.model, self.deployment, self.kernels, np.maximum(group, 1.0), seen
-            )
-            + attention_prompt_s(
-                self.model, self.deployment, self.kernels, np.maximum(chunk, 1.0), new, before
-            )
+        group, chunk = self._of_a_group(users), self._texts_of_a_group(texts)
+        drafted = 1 + self.deployment.draft_tokens
+        time_s = self.curve(group * drafted + chunk * new) + self.head(group * drafted + chunk)
+        time_s = time_s + self._draft_s(group)
+        time_s = time_s + attention_decode_s(
+            self.model, self.deployment, self.kernels, np.maximum(group, 1.0), seen
         )
+        read_s = attention_prompt_s(
+            self.model, self.deployment, self.kernels, np.maximum(chunk, 1e-9), new, before
+        )
+        time_s = time_s + np.where(texts > 0, read_s, 0.0)
         time_s = time_s + self.engine.overhead_s(group + chunk, self._launches())
-        drafted = users * (1 + self.deployment.draft_tokens)
-        work = step_work(self.model, self.deployment, drafted + texts * new, users + texts, seen)
+        work = step_work(
+            self.model,
+            self.deployment,
+            users * drafted + texts * new,
+            users + texts,
+            seen,
+            sampled=users * drafted + texts,
+        )
         return self._estimate(time_s, work)
 
     @property
@@ -121,6 +141,10 @@ class StepModel:
     def _of_a_group(self, users: Floats) -> Floats:
         """Users that one attention group has in one step: stages of a pipeline work on different ones."""
         return users / (self.deployment.dp * self.deployment.pp)
+
+    def _texts_of_a_group(self, texts: Floats) -> Floats:
+        """Texts that one group reads in one step: a single one is not cut, whoever else stands idle."""
+        return np.maximum(self._of_a_group(texts), np.minimum(texts, 1.0))
 
     def _launches(self) -> float:
         """Kernels of a step: what an engine without graphs starts one by one."""

@@ -127,17 +127,23 @@ def experts_touched(n_experts: int, top_k: int, tokens: Floats) -> Floats:
 
 
 def step_work(
-    model: Outline, deployment: Deployment, tokens: Floats, users: Floats, context: Floats
+    model: Outline,
+    deployment: Deployment,
+    tokens: Floats,
+    users: Floats,
+    context: Floats,
+    *,
+    sampled: Floats | None = None,
 ) -> Work:
     """Bytes and operations of a step of `tokens` tokens of `users` users, each query seeing `context` positions.
 
-    Weights are read once by the copy (attention by each of its `dp` groups), each user's cache once. The three
-    arrays broadcast.
+    Weights are read once by the copy (attention by each of its `dp` groups), each user's cache once. `sampled`:
+    tokens that have logits, all by default. The arrays broadcast.
     """
     shape = np.broadcast_shapes(np.shape(tokens), np.shape(users), np.shape(context))
-    head = float(model.vocab_size * model.dim)
+    head = 0.0 if model.encoder else float(model.vocab_size * model.dim)
     n_bytes = np.full(shape, head * 2.0)
-    n_ops = np.broadcast_to(2.0 * head * tokens, shape).copy()
+    n_ops = np.broadcast_to(2.0 * head * (tokens if sampled is None else sampled), shape).copy()
     for group in model.groups:
         for part in (
             _products(model, group, deployment, tokens),
@@ -170,11 +176,16 @@ def _mixing(
 ) -> Work:
     """Caches and states that one layer reads, and the operations of attention over them."""
     seen = np.minimum(context, attention.window or np.inf)
-    cached = seen * attention.kv_elements * _bytes(deployment.precision.kv)
+    entries = seen / attention.compression
+    pairs = np.minimum(entries, attention.topk or np.inf)
+    # Of sparse attention's cache only the chosen entries are read, and every key of the index.
+    chosen = pairs / np.maximum(entries, 1.0)
+    index = attention.index_dim / attention.compression if attention.topk else 0.0
+    kept = (attention.kv_elements - index) * chosen + index
+    cached = seen * kept * _bytes(deployment.precision.kv)
     met_numbers = attention.head_dim + attention.value_dim
     if attention.kind == "latent":
         met_numbers = 2 * attention.kv_rank + attention.rope_dim
-    pairs = np.minimum(seen / attention.compression, attention.topk or np.inf)
     return Work(
         n_bytes=users * (cached + attention.state_elements * 4.0),
         n_ops=2.0 * tokens * pairs * attention.n_heads * met_numbers,
