@@ -199,7 +199,7 @@ def test_an_unknown_family_is_read_by_the_usual_fields_or_says_which_are_missing
     ({"quant_method": "fp8"}, ("fp8", "")),
     ({"quant_method": "awq", "bits": 4}, ("int4", "")),
     ({"quant_method": "gptq", "bits": 8}, ("int8", "")),
-    ({"quant_method": "mxfp4"}, ("bf16", "fp4")),
+    ({"quant_method": "mxfp4"}, ("bf16", "mxfp4")),
     ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, ("fp4", "")),
     ({"quant_algo": "NVFP4", "exclude_modules": ["model.layers.0.self_attn*"]}, ("bf16", "fp4")),
     ({"quant_algo": "FP8", "exclude_modules": ["model.layers.0.self_attn.k_layernorm"]}, ("fp8", "")),

@@ -58,8 +58,8 @@ def test_spellings(spelling: str, name: str) -> None:
     ("qwen2 3B IQ4_XS - 4.25 bpw", ("int4", ""), 4.25),
     ("deepseek2 671B IQ4_K_R4 - 4.5 bpw", ("int4", ""), 4.5),
     ("Qwen3-32B-Q8_0", ("int8", ""), 8.5),
-    ("gpt-oss-120b-F16", ("bf16", "fp4"), 0),
-    ("gpt-oss-20b-mxfp4", ("bf16", "fp4"), 0),
+    ("gpt-oss-120b-F16", ("bf16", "mxfp4"), 0),
+    ("gpt-oss-20b-mxfp4", ("bf16", "mxfp4"), 0),
     ("GLM-4.7-Flash-BF16", ("bf16", ""), 0),
     ("moonshotai/Kimi-K2.5", ("bf16", "int4"), 0),
 ])  # fmt: skip

@@ -78,7 +78,7 @@ def service_of(
     if load == "open" and cases[0].rate_per_s:
         rate = np.asarray([c.rate_per_s or 1.0 for c in cases]) / copies
         # However fast they come, no more are under way than there are.
-        sent = np.asarray([float(c.n_requests or np.inf) for c in cases])
+        sent = np.asarray([min(c.n_requests or np.inf, c.concurrency or np.inf) for c in cases])
         most = np.maximum(np.minimum(room, sent) / copies, 1.0)
         service = open_loop(steps, rate, prompt, output, most_users=most)
         return service, service.users * copies, copies

@@ -267,8 +267,9 @@ def _ratio(measured: float | None, predicted: float | None) -> float | None:
 def _describe(outcome: _Outcome) -> str:
     job, done, predicted = outcome.job, outcome.run.rounds[0], outcome.predicted
     machine = outcome.machine
+    threads = "thread" if machine.threads == 1 else "threads"
     title = (
-        f"{job.name}, weights {job.weights}, on {machine.threads} threads of this machine, {outcome.run.engine}: "
+        f"{job.name}, weights {job.weights}, on {machine.threads} {threads} of this machine, {outcome.run.engine}: "
         f"{done.prompt_tokens} prompt tokens, {done.n_tokens} generated, ended by {_stop(job, outcome.run)}\n\n"
     )
     rows = [

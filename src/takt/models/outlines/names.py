@@ -149,11 +149,9 @@ def _stored(outline: Outline, quantisation: Quantisation | None, name: str) -> O
     if quantisation is None or name.endswith(f"-{quantisation.word}"):
         return outline
     kind = quantisation.stored
-    if kind == "bf16" and outline.stored_experts in ("fp4", "int4"):
+    if kind == "bf16" and outline.stored_experts in ("fp4", "mxfp4", "int4"):
         return outline  # what was published in few bits: "F16" is the type of the rest
     stored, experts = kind, ""
-    if (
-        kind == "fp4" and outline.has_experts
-    ):  # as published: only experts, for most models with any
-        stored, experts = "bf16", "fp4"
+    if kind in ("fp4", "mxfp4") and outline.has_experts:
+        stored, experts = "bf16", kind  # as published: only experts, for most models with any
     return replace(outline, stored=stored, stored_experts=experts, stored_bits=quantisation.bits)

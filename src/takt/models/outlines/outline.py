@@ -93,7 +93,7 @@ class LayerGroup:
 class Outline:
     """Sizes of a language model, all that its cost rests on.
 
-    - `stored`: type of the weights as published (`bf16`, `fp8`, `fp4`, `int4`, `int8`, `fp32`), and `stored_experts` that of
+    - `stored`: type of the weights as published (`bf16`, `fp8`, `fp4`, `mxfp4`, `int4`, `int8`, `fp32`), and `stored_experts` that of
       routed experts where it differs.
     - `stored_bits`: bits a stored weight takes on average where a block format says so (GGUF's Q4_K_M: 4.84), 0
       where `stored` says it all.

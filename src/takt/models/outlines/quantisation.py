@@ -27,8 +27,8 @@ _BLOCKS = re.compile(
 _LONG = (("small", "s"), ("medium", "m"), ("large", "l"))
 # What a name says -> how catalogue names say it, and the type.
 _PLAIN: tuple[tuple[str, str, str], ...] = (
+    (r"mxfp4", "mxfp4", "mxfp4"),
     (r"nvfp4|fp4", "nvfp4", "fp4"),
-    (r"mxfp4", "mxfp4", "fp4"),
     (r"mxfp8|fp8", "fp8", "fp8"),
     (r"awq|gptq|int4|w4a16|4bit|4-bit", "int4", "int4"),
     (r"int8|w8a8|w8a16|8bit|8-bit", "int8", "int8"),

@@ -10,7 +10,7 @@ from .fields import Fields
 
 __all__ = ["TYPES", "stored_types"]
 
-TYPES = ("bf16", "fp8", "fp4", "int4", "int8", "fp32")
+TYPES = ("bf16", "fp8", "fp4", "mxfp4", "int4", "int8", "fp32")
 
 _DTYPES = {"float32": "fp32", "float16": "bf16", "bfloat16": "bf16", "float8_e4m3fn": "fp8"}
 # An entry of a list of what is not quantised that means whole attention projections, not an index or a norm in them.
@@ -37,7 +37,7 @@ def stored_types(
 def _quantised(quant: Fields, plain: str, *, routes: bool) -> tuple[str, str]:
     method = quant.text("quant_method").lower()
     if method == "mxfp4":
-        return plain, "fp4"
+        return plain, "mxfp4"
     if quant.has("quantized_layers"):
         return _by_layer(quant, plain, routes=routes)
     groups = quant.part("config_groups")
@@ -93,7 +93,9 @@ def _group_type(group: Fields) -> str:
 def _named_type(name: str, quant: Fields) -> str:
     """The type behind a quantisation's name, "" for an unknown one."""
     name = name.lower()
-    if "fp4" in name or name in ("w4a4", "mxfp4"):
+    if "mxfp4" in name:
+        return "mxfp4"
+    if "fp4" in name or name == "w4a4":
         return "fp4"
     if "fp8" in name or name == "fbgemm_fp8":
         return "fp8"
