@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from .effects import shipped_corrections
-from .situation import Situation
+from .situation import FAMILIES, Situation
 
 __all__ = ["expected_error"]
 
@@ -33,10 +33,12 @@ def expected_error(situation: Situation) -> float:
     Where both model and chip are new, their errors add as independent ones do.
     """
     known = shipped_corrections()
+    # Measured in this figure: a chip seen only with image networks tells nothing of tokens.
     new = [
-        name
-        for name, value in (("model", situation.model), ("chip", situation.chip))
-        if not known.knows(f"{name}={value}")
+        fields[0]
+        for index, name in situation.effects()
+        if (fields := FAMILIES[index]) in (("model", "figure"), ("chip", "figure"))
+        and not known.knows(name)
     ]
     squares = [_median(way, situation.figure) ** 2 for way in new or ["series"]]
     return float(sum(squares) ** 0.5)
