@@ -21,8 +21,8 @@ from takt.perf.corrections import FIGURES, Corrections, Figure, shipped_correcti
 
 from .case import Case
 from .compute import Computed, compute_cases
-from .observe import Observation
-from .report import Scored, predicted_logs
+from .observe import Observation, predicted_logs
+from .report import Scored
 
 __all__ = [
     "NAMES",

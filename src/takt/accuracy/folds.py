@@ -15,8 +15,7 @@ from takt.perf.corrections import shipped_corrections
 from .effects import design_of, held_out_residuals
 from .held_out import HeldOut, save_held_out
 from .metrics import metrics, ratios
-from .observe import Observation, slopes_of
-from .report import predicted_logs
+from .observe import Observation, predicted_logs, slopes_of
 
 __all__ = [
     "LEFT_OUT",

@@ -3,6 +3,7 @@
 Rates are turned into times (1 ÷ rate), so that one effect can move all figures alike.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from takt.perf.corrections import FIGURES, Corrections, Figure, Situation, slope
 from .case import Measured
 from .compute import Computed
 
-__all__ = ["Observation", "corrected_logs", "observations", "slopes_of"]
+__all__ = ["Observation", "observations", "predicted_logs", "slopes_of"]
 
 Floats = NDArray[np.float64]
 
@@ -76,14 +77,15 @@ def slopes_of(rows: Sequence[Observation]) -> Floats:
     )
 
 
-def corrected_logs(rows: Sequence[Observation], corrections: Corrections) -> Floats:
-    """Computed logarithms plus the effects that are known of each row."""
-    if not rows:
-        return np.zeros(0)
+def predicted_logs(rows: Sequence[Observation], corrections: Corrections) -> Floats:
+    """Computed logarithms plus what the corrections know of each row's situation."""
+    predicted = np.asarray([row.computed for row in rows])
+    if not corrections.effects or not rows:
+        return predicted
     factors = slopes_of(rows)
-    return np.asarray(
-        [
-            row.computed + float(corrections.log_factor(row.situation, factor))
-            for row, factor in zip(rows, factors, strict=True)
-        ]
-    )
+    members: dict[Situation, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        members[row.situation].append(i)
+    for situation, index in members.items():
+        predicted[index] += corrections.log_factor(situation, factors[index])
+    return predicted

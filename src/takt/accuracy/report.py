@@ -27,7 +27,7 @@ from .compute import Computed, compute_cases
 from .digest import digest_of, fitted_digests
 from .held_out import HeldOut, shipped_held_out
 from .metrics import Metric, grouped_metrics, metrics, ratios
-from .observe import Observation, observations, slopes_of
+from .observe import Observation, observations, predicted_logs
 from .readers import Defaults, read_cases
 
 __all__ = [
@@ -235,20 +235,6 @@ def score(computed: Sequence[Computed], corrections: Corrections | None = None) 
     rows = observations(computed)
     known = shipped_corrections() if corrections is None else corrections
     return Scored(rows=tuple(rows), predicted=predicted_logs(rows, known))
-
-
-def predicted_logs(rows: Sequence[Observation], corrections: Corrections) -> Floats:
-    """Computed logarithms plus what the corrections know of each row's situation."""
-    predicted = np.asarray([row.computed for row in rows])
-    if not corrections.effects or not rows:
-        return predicted
-    factors = slopes_of(rows)
-    members: dict[Situation, list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        members[row.situation].append(i)
-    for situation, index in members.items():
-        predicted[index] += corrections.log_factor(situation, factors[index])
-    return predicted
 
 
 def check_dimensions(names: Sequence[str]) -> tuple[str, ...]:

@@ -29,16 +29,10 @@ class Setup:
     """A model on a deployment, `workers` times; prompts on `prefill`, `prefill_workers` times, if apart."""
 
     model: Outline
-    chip: Accelerator
     deployment: Deployment
     prefill: Deployment | None
     workers: int
     prefill_workers: int
-
-
-@cache
-def _chip(text: str) -> Accelerator | None:
-    return find_accelerator(text)
 
 
 @cache
@@ -48,7 +42,7 @@ def _model(text: str) -> Outline | None:
 
 def known_chip(case: Case) -> Accelerator:
     """The chip that a case means. Raises Refused."""
-    chip = _chip(case.chip)
+    chip = find_accelerator(case.chip)
     if chip is None:
         raise Refused("no chip of the catalogue is meant")
     return chip
@@ -69,7 +63,6 @@ def setup_of(case: Case) -> Setup:
         copies = case.n_chips // deployment.n_chips
     return Setup(
         model=model,
-        chip=chip,
         deployment=deployment,
         prefill=prefill,
         workers=max(copies, 1),

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Estimate", "Floats"]
+from takt.errors import UsageError
+
+__all__ = ["Estimate", "Floats", "sizes"]
 
 Floats = NDArray[np.float64]
 
@@ -23,3 +25,11 @@ class Estimate:
     energy_j: Floats
     error: float
     basis: frozenset[str]
+
+
+def sizes(*values: ArrayLike) -> tuple[Floats, ...]:
+    """Users, rates, tokens, broadcast to one shape; raises UsageError for what none of them can be."""
+    arrays = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in values))
+    if any(np.any(~np.isfinite(array) | (array < 0)) for array in arrays):
+        raise UsageError("users, rates, contexts and lengths are finite and not negative")
+    return tuple(arrays)

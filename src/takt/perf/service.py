@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from takt.errors import UsageError
-
 from .corrections import Figure, time_factor
-from .estimate import Estimate, Floats
+from .estimate import Estimate, Floats, sizes
 from .step import StepModel
 
 __all__ = ["Service", "closed_loop", "corrected", "one_batch", "open_loop"]
@@ -52,7 +50,7 @@ def one_batch(
 
     Prompts lie behind `cached_tokens` positions that need no reading. Raises UsageError for negative sizes.
     """
-    users, prompt, output, cached = _floats(users, prompt_tokens, output_tokens, cached_tokens)
+    users, prompt, output, cached = sizes(users, prompt_tokens, output_tokens, cached_tokens)
     first = steps.prompt(users, np.maximum(prompt, 1.0), cached)
     step = steps.decode(users, cached + prompt + output / 2)
     tpot_s = step.time_s / steps.tokens_per_step
@@ -93,7 +91,7 @@ def closed_loop(
     at a busy single server (Pollaczek–Khinchine, constant service), and for the engine's `burst` share of
     all that may come at the same time, because users who began together stay in step.
     """
-    users, prompt, output = _floats(users, prompt_tokens, output_tokens)
+    users, prompt, output = sizes(users, prompt_tokens, output_tokens)
     reading = _reading(prefill or steps, prompt, prefill_workers if prefill else workers)
     load = _Load(
         steps=steps,
@@ -239,7 +237,7 @@ def open_loop(
     Found by iteration, between one user and `most_users`: rates of the result are those of that loop, the asked
     one where it lies between.
     """
-    rate, prompt, output = _floats(requests_per_s, prompt_tokens, output_tokens)
+    rate, prompt, output = sizes(requests_per_s, prompt_tokens, output_tokens)
     users = np.ones_like(rate)
     for _ in range(_OPEN_ROUNDS):
         now = closed_loop(steps, users, prompt, output)
@@ -256,7 +254,7 @@ def corrected(
     Pace, waiting and energy by effects of their own; rates follow from the first two (Little's law), so that
     the figures agree with each other.
     """
-    prompt, output = _floats(prompt_tokens, output_tokens)
+    prompt, output = sizes(prompt_tokens, output_tokens)
     context, prompts = prompt + output / 2, prompt / np.maximum(output, 1.0)
 
     def factor(figure: Figure) -> Floats:
@@ -273,11 +271,3 @@ def corrected(
         total_tokens_per_s=rate * (output + prompt),
         j_per_output_token=service.j_per_output_token * factor("energy"),
     )
-
-
-def _floats(*values: ArrayLike) -> tuple[Floats, ...]:
-    """Broadcast to one shape; raises UsageError for what no load can have."""
-    arrays = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in values))
-    if any(np.any(~np.isfinite(array) | (array < 0)) for array in arrays):
-        raise UsageError("users, rates and lengths are finite and not negative")
-    return tuple(arrays)

@@ -20,7 +20,7 @@ from takt.models.outlines import Outline
 from .corrections import Figure, figure_error, time_factor
 from .deployment import Deployment
 from .engines import Engine, engine_of
-from .estimate import Estimate, Floats
+from .estimate import Estimate, Floats, sizes
 from .kernels import Kernels, kernels_of
 from .layers import LinearCurve, attention_decode_s, attention_prompt_s, head_curve, linear_curve
 from .work import Work, step_work
@@ -81,14 +81,14 @@ class StepModel:
 
         With drafts, `1 + draft_tokens` tokens of each user are computed and `tokens_per_step` of them kept.
         """
-        users, seen = _floats(batch, context)
+        users, seen = sizes(batch, context)
         drafted = users * (1 + self.deployment.draft_tokens)
         work = step_work(self.model, self.deployment, drafted, users, seen)
         return self._estimate(self.decode_s(users, seen), work)
 
     def prompt(self, batch: ArrayLike, new_tokens: ArrayLike, context: ArrayLike = 0) -> Estimate:
         """One step that reads `new_tokens` of each of `batch` texts after `context` cached positions."""
-        users, new, seen = _floats(batch, new_tokens, context)
+        users, new, seen = sizes(batch, new_tokens, context)
         group = self._texts_of_a_group(users)
         time_s = self.curve(group * new) + self.head(group)
         time_s = time_s + attention_prompt_s(
@@ -109,7 +109,7 @@ class StepModel:
         cached: ArrayLike = 0,
     ) -> Estimate:
         """One step with `batch` users generating and `prompts` chunks of `new_tokens` read beside them."""
-        users, seen, texts, new, before = _floats(batch, context, prompts, new_tokens, cached)
+        users, seen, texts, new, before = sizes(batch, context, prompts, new_tokens, cached)
         group, chunk = self._of_a_group(users), self._texts_of_a_group(texts)
         drafted = 1 + self.deployment.draft_tokens
         time_s = self.curve(group * drafted + chunk * new) + self.head(group * drafted + chunk)
@@ -225,7 +225,7 @@ def step_cost(
         return computed
     # What is measured of prompts includes waiting: only what all times share applies to one step.
     figure: Figure | None = "tpot" if phase == "decode" else None
-    users, seen = _floats(batch, context)
+    users, seen = sizes(batch, context)
     factor = time_factor(model, deployment, figure, users, seen, np.ones(()))
     return replace(
         computed,
@@ -234,10 +234,3 @@ def step_cost(
         error=figure_error(model, deployment, figure or "step_time"),
         basis=computed.basis | {"fitted: end-to-end corrections"},
     )
-
-
-def _floats(*values: ArrayLike) -> tuple[Floats, ...]:
-    arrays = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in values))
-    if any(np.any(~np.isfinite(array) | (array < 0)) for array in arrays):
-        raise UsageError("batches, contexts and tokens are finite and not negative")
-    return tuple(arrays)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from takt.errors import UsageError, did_you_mean
 
+from ..deployment import TYPE_BITS
 from .routing import active_share, hottest
 
 __all__ = [
@@ -38,18 +39,8 @@ _HEAD = 128
 # Heads were measured at this width; others count as that many more or fewer of them.
 _MEASURED_HEAD_DIM = 128
 
-# Bytes of a stored number, block scales included (as `takt.perf.deployment.TYPE_BITS`, whose names these are).
-_BYTES = {
-    "fp32": 4.0,
-    "bf16": 2.0,
-    "fp16": 2.0,
-    "fp8": 1.0,
-    "fp8_block": 1.0,
-    "int8": 1.0,
-    "fp4": 4.5 / 8,
-    "mxfp4": 4.25 / 8,
-    "int4": 4.25 / 8,
-}
+# Bytes of a stored number; the scales of 128 × 128 blocks of fp8 take next to nothing.
+_BYTES = {name: bits / 8 for name, bits in TYPE_BITS.items()} | {"fp8_block": 1.0}
 
 
 def bytes_of(type_name: str) -> float:
