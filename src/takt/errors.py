@@ -12,6 +12,7 @@ happened; ``hint`` says what to do about it.
     ├── UnsupportedError    understood, but outside what Takt does
     ├── ProgramError        an LPU program is malformed (not: it faults when run)
     ├── MachineFault        a program broke a law of the machine (cycle, queue, instruction)
+    ├── LawError            a simulation broke a law of docs/laws.md (law): a defect of Takt, never of its input
     └── CompileError        a model could not become a program (stage)
         └── CapacityError   it does not fit (resource, needed, available)
 """
@@ -25,6 +26,7 @@ __all__ = [
     "CompileError",
     "DataError",
     "DataErrors",
+    "LawError",
     "MachineFault",
     "ModelError",
     "Problem",
@@ -158,6 +160,17 @@ class MachineFault(TaktError):
         head = ", ".join(part for part in place if part)
         text = f"{head}: {self.message}" if head else self.message
         return "\n".join([text, *(f"  {line}" for line in self.neighbourhood)])
+
+
+class LawError(TaktError):
+    """A simulation broke one of the laws of docs/laws.md, named in ``law``: its figures are worth nothing."""
+
+    def __init__(self, message: str = "", *, law: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.law = law
+
+    def __str__(self) -> str:
+        return f"law {self.law}: {self.message}" if self.law else self.message
 
 
 class CompileError(TaktError):
