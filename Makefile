@@ -9,7 +9,7 @@ PROMPT ?= def read_file(path):
 MODEL ?= llama-3.3-70b
 CHIPS ?= h200-sxm,b200-sxm,mi355x,tpu-v6e,lpu-v1
 
-BUILT_FROM := pyproject.toml setup.py $(wildcard src/takt/lpu/fast/*.c src/takt/lpu/fast/*.h)
+BUILT_FROM := pyproject.toml setup.py $(wildcard src/takt/*/fast/*.c src/takt/*/fast/*.h)
 USER_STAMP := $(VENV)/.takt-user
 DEV_STAMP := $(VENV)/.takt-dev
 

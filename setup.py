@@ -1,6 +1,6 @@
-"""The C extension; everything else about the package is in pyproject.toml.
+"""The C extensions; everything else about the package is in pyproject.toml.
 
-The kernels must round exactly as docs/numerics.md says: no contraction of a*b+c into one rounding
+Both must round exactly as docs/numerics.md says: no contraction of a*b+c into one rounding
 unless the source asks for it, and none of the liberties of -ffast-math.
 """
 
@@ -9,7 +9,10 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 
-KERNELS = "src/takt/lpu/fast/_kernels.c"
+SOURCES = {
+    "takt.lpu.fast._kernels": "src/takt/lpu/fast/_kernels.c",
+    "takt.serving.fast._engine": "src/takt/serving/fast/_engine.c",
+}
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-pthread"]
 LIMITED_API = ("Py_LIMITED_API", "0x030B0000")
 
@@ -25,22 +28,21 @@ class AbiWheel(bdist_wheel):
 
 
 def extensions() -> list[Extension]:
-    """The kernels, where their source is there."""
-    if not Path(KERNELS).exists():
-        return []
-    headers = sorted(str(path) for path in Path(KERNELS).parent.glob("*.h"))
-    return [
-        Extension(
-            "takt.lpu.fast._kernels",
-            sources=[KERNELS],
-            depends=headers,
-            define_macros=[LIMITED_API],
-            extra_compile_args=FLAGS,
-            extra_link_args=["-pthread"],
-            libraries=["m"],
-            py_limited_api=True,
-        )
-    ]
+    """What is written in C, where its source is there."""
+    return [_extension(name, Path(source)) for name, source in SOURCES.items() if Path(source).exists()]
+
+
+def _extension(name: str, source: Path) -> Extension:
+    return Extension(
+        name,
+        sources=[str(source)],
+        depends=sorted(str(path) for path in source.parent.glob("*.h")),
+        define_macros=[LIMITED_API],
+        extra_compile_args=FLAGS,
+        extra_link_args=["-pthread"],
+        libraries=["m"],
+        py_limited_api=True,
+    )
 
 
 setup(ext_modules=extensions(), cmdclass={"bdist_wheel": AbiWheel})

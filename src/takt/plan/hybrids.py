@@ -27,7 +27,7 @@ from .precision import choose_precision, precision_name
 from .request import Request
 from .serve import Load
 
-__all__ = ["SHARES", "Share", "compare_pair"]
+__all__ = ["SHARES", "Share", "compare_pair", "link_beside"]
 
 Share = Literal["tokens", "ffn"]
 SHARES: tuple[Share, ...] = ("tokens", "ffn")
@@ -58,7 +58,7 @@ def compare_pair(
         engine=request.engine_on(gpu),
         known={},
     )
-    link = link_of(_LINKS.get(lpus.system.id, "ethernet-400"))
+    link = link_beside(lpus)
     try:
         deployments = fitting_deployments(model, gpu, precision, request)
         readers = [reader_of(model, each, request) for each in deployments]
@@ -75,6 +75,11 @@ def compare_pair(
 
 # The link that the makers of each system show beside GPUs.
 _LINKS = {"groqrack-v1": "pcie-gen4", "lpx-rack": "lpx-bridge"}
+
+
+def link_beside(lpus: Lpus) -> Link:
+    """What joins a system of LPUs to GPUs: as its makers show it, else a network."""
+    return link_of(_LINKS.get(lpus.system.id, "ethernet-400"))
 
 
 def _token_loads(

@@ -11,7 +11,7 @@ Knows no models and no chips but through `tables`; what to buy is room `plan`'s 
 
 from .fleet import Autoscale, Failure, Fleet, Policy, Pool, Tier
 from .records import EVENT, FINISHED, REPLICA, REQUEST, EventKind, Fate
-from .scheduler import Scheduler
+from .simulate import simulate
 from .step_table import StepTable
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "Fleet",
     "Policy",
     "Pool",
-    "Scheduler",
     "StepTable",
     "Tier",
+    "simulate",
 ]

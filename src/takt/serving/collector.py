@@ -68,7 +68,7 @@ class Counts:
 class Collector:
     """A sink of FINISHED batches. Requests of the source before row `warmup` are left out of latencies and of goodput."""
 
-    __slots__ = ("tiers", "warmup", "_targets")
+    __slots__ = ("_targets", "tiers", "warmup")
 
     def __init__(self, fleet: Fleet, *, warmup: int = 0) -> None:
         if warmup < 0:

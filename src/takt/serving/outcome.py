@@ -5,11 +5,12 @@
     outcome = Outcome.of(fleet, collector, totals)
 
 Latencies are milliseconds, of requests that were done after the warm-up; everything else is of the whole run. What rests on a
-fact that nobody knows (a price, a chip's power) is None. `outcome_text` writes it down; knows no simulator.
+fact that nobody knows (a price, a chip's power) is None. `outcome_json` writes it down; knows no simulator.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,16 @@ from .digest import Digest
 from .fleet import Fleet, Pool
 from .totals import Totals
 
-__all__ = ["LATENCIES", "Collector", "Latency", "Outcome", "PoolOutcome", "TierOutcome"]
+__all__ = [
+    "ENERGY_UNKNOWN",
+    "LATENCIES",
+    "Collector",
+    "Latency",
+    "Outcome",
+    "PoolOutcome",
+    "Seen",
+    "TierOutcome",
+]
 
 ENERGY_UNKNOWN = "energy unknown"  # among the basis of a step table whose watts nobody knows
 _NS_PER_S, _NS_PER_MS, _S_PER_H = 1e9, 1e6, 3600.0
@@ -56,10 +66,18 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TierOutcome:
-    """What the requests of one tier saw; the fields are those of `Outcome`."""
+class Seen:
+    """What requests saw, of one tier or of all.
 
-    name: str
+    - `requests` have ended: `completed`, `rejected` because a queue was full, or `too_long` for any replica.
+    - `ttft_ms`, `tpot_ms`, `e2e_ms`, `queue_ms`: to the first token, between tokens, to the last, until scheduled.
+      None where no request has one.
+    - `throughput_tok_s`: output tokens of completed requests over the span of the run.
+    - `goodput`: share of the requests after the warm-up that met all targets of their tier; None where there are none.
+      `goodput_per_s` is that share of `requests_per_s`, which counts all that ended.
+    - Tokens are those of completed requests; `cached_tokens`: of their prompts, found in the cache.
+    """
+
     requests: int
     completed: int
     rejected: int
@@ -76,6 +94,13 @@ class TierOutcome:
     output_tokens: int
     cached_tokens: int
     preemptions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierOutcome(Seen):
+    """What the requests of one tier saw."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,36 +134,15 @@ class PoolOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Seen):
     """The figures of one run.
 
-    - `requests` have ended: `completed`, `rejected` because a queue was full, or `too_long` for any replica.
-    - `ttft_ms`, `tpot_ms`, `e2e_ms`, `queue_ms`: to the first token, between tokens, to the last, until scheduled.
-      None where no request has one.
-    - `throughput_tok_s`: output tokens of completed requests over `span_s`, from the first arrival to the last event.
-    - `goodput`: share of the requests after the warm-up that met all targets of their tier; None where there are none.
-      `goodput_per_s` is that share of `requests_per_s`, which counts all that ended.
-    - `energy_j` of the chips; `mw`: its mean power; `usd`: replicas' hours. Per token means output token.
+    - `warmup`: requests left out of latencies and goodput; `span_s`: from the first arrival to the last event.
+    - `energy_j` of the chips; `mw`: its mean power; `usd`: for the time replicas were on. Per token means output token.
     - `basis` and `expected_error` (of ttft, tpot, e2e, energy; None: unknown): from the tables of the pools.
     - `digests`: of all tiers together, by `LATENCIES`, in nanoseconds; read them only.
     """
 
-    requests: int
-    completed: int
-    rejected: int
-    too_long: int
-    ttft_ms: Latency | None
-    tpot_ms: Latency | None
-    e2e_ms: Latency | None
-    queue_ms: Latency | None
-    throughput_tok_s: float
-    requests_per_s: float
-    goodput: float | None
-    goodput_per_s: float | None
-    prompt_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    preemptions: int
     warmup: int
     span_s: float
     tiers: tuple[TierOutcome, ...]
@@ -181,7 +185,7 @@ class Outcome:
         )
 
     def curve(self, latency: str, n_points: int = 200) -> tuple[tuple[float, float], ...]:
-        """(seconds, share of requests at most that long) of `ttft`, `tpot`, `e2e` or `queue`; () without a value."""
+        """(seconds, share of requests at most that long), `n_points` of them, of `ttft`, `tpot`, `e2e` or `queue`; () without a value."""
         if latency not in self.digests:
             hint = did_you_mean(latency, LATENCIES) or f"there are {', '.join(LATENCIES)}"
             raise UsageError(f"no latency '{latency}'", hint=hint)
@@ -204,8 +208,8 @@ def _check(fleet: Fleet, total: Counts, totals: Totals) -> None:
         )
 
 
-def _seen(counts: Counts, span_s: float) -> "dict[str, float | int | Latency | None]":
-    """The fields that `Outcome` and `TierOutcome` share."""
+def _seen(counts: Counts, span_s: float) -> dict[str, Any]:
+    """The fields of `Seen`."""
     share = _ratio(counts.good, counts.counted)
     rate = counts.requests / span_s if span_s else 0.0
     return {
@@ -238,7 +242,8 @@ def _pool(pool: Pool, rows: NDArray[np.void]) -> PoolOutcome:
 
     on_ns, busy_ns = total("on_ns"), total("busy_ns")
     read, cached = total("read_tokens"), total("cached_tokens")
-    idle_j = pool.table.idle_w * (on_ns - busy_ns) / _NS_PER_S
+    # A step that a failure cut short counts as busy to its end: there is never less than no idle time.
+    idle_ns = int(np.maximum(rows["on_ns"] - rows["busy_ns"], 0).sum())
     known = ENERGY_UNKNOWN not in pool.table.basis
     on_s = on_ns / _NS_PER_S
     return PoolOutcome(
@@ -258,7 +263,9 @@ def _pool(pool: Pool, rows: NDArray[np.void]) -> PoolOutcome:
         cached_share=_ratio(cached, cached + read),
         preemptions=total("preemptions"),
         failures=total("failures"),
-        energy_j=float(rows["energy_j"].sum()) + idle_j if known else None,
+        energy_j=float(rows["energy_j"].sum()) + pool.table.idle_w * idle_ns / _NS_PER_S
+        if known
+        else None,
         usd=None if pool.usd_per_h is None else pool.usd_per_h * on_s / _S_PER_H,
     )
 

@@ -32,11 +32,10 @@ from .replica import Replica, State
 from .routers import choose
 from .scheduler import Row, Step, Ticket
 from .source import checked, conversations
-from .totals import Totals
+from .totals import Sink, Totals
 
 __all__ = ["run"]
 
-Sink = Callable[[NDArray[np.void]], None]
 _BATCH = 4096
 NEVER_NS = 1 << 62
 
@@ -223,12 +222,16 @@ class _World:
         if self.fleet.concurrency and self.inside >= self.fleet.concurrency:
             self.outside = talk
         else:
-            self._let_in(talk, int(talk[0][1]["arrival_ns"]))
+            # One held back may have come later than the next should have.
+            earliest_ns = self.now_ns - self.fleet.entry_ns
+            self._let_in(talk, max(int(talk[0][1]["arrival_ns"]), earliest_ns))
 
     def _let_in(self, talk: list[tuple[int, np.void]], arrival_ns: int) -> None:
         self.coming = 1
-        if self.start_ns < 0:
+        if self.start_ns < 0:  # nothing is paid for before
             self.start_ns = arrival_ns
+            for replica in self.replicas:
+                replica.on_since_ns = arrival_ns
         job = self._job(deque(talk), arrival_ns)
 
         def arrive() -> None:
@@ -314,8 +317,7 @@ class _World:
                 replica.sums["preemptions"] += 1
             elif job.scheduled_ns < 0:
                 job.scheduled_ns, job.cached_tokens = self.now_ns, action.a
-            if action.kind is EventKind.ADMIT and not action.ticket.has_cache:
-                replica.sums["cached_tokens"] += action.a
+            replica.sums["cached_tokens"] += action.found
         if step is None:
             return
         replica.step = step

@@ -33,7 +33,7 @@ class Ticket:
     request: int
     key: tuple[int, int, int]
     tokens: int
-    text: Text = Text()
+    text: Text
     seen_tokens: int = 0
     has_cache: bool = False
     computed: int = 0
@@ -83,12 +83,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something the scheduler did on the way to a step: ADMIT, PREEMPT or REJECT, with `a` and `b` as in a record."""
+    """Something the scheduler did on the way to a step: ADMIT, PREEMPT or REJECT, with `a` and `b` as in a record.
+
+    `found`: tokens that an admitted one found cached here.
+    """
 
     kind: EventKind
     ticket: Ticket
     a: int
     b: int = 0
+    found: int = 0
 
 
 class Scheduler:
@@ -115,14 +119,6 @@ class Scheduler:
         waiting = sum(ticket.tokens - ticket.computed for _, ticket in self.waiting)
         return waiting + sum(ticket.tokens - ticket.computed for ticket in self.running)
 
-    def cached_tokens(self, ticket: Ticket) -> int:
-        """Tokens of a request that need no reading here; the last one always does, for its logits."""
-        block = self.policy.block_tokens
-        blocks = sum(self.cache.found(ticket.text, ticket.tokens - 1))
-        if self.policy.prefix_caching:
-            blocks = max(blocks, min(ticket.seen_tokens, ticket.tokens - 1) // block)
-        return blocks * block
-
     def add(self, ticket: Ticket) -> None:
         """A request joins the queue."""
         heapq.heappush(self.waiting, (ticket.key, ticket))
@@ -136,7 +132,7 @@ class Scheduler:
             if step.rows:
                 return step
             # Those who made room are in the queue again, and may fit now that nobody else is served.
-            if not any(a.kind == EventKind.PREEMPT for a in self.actions[n_before:]):
+            if all(action.kind == EventKind.ADMIT for action in self.actions[n_before:]):
                 return None
 
     def computed(self, row: Row, tokens: int) -> None:
@@ -267,7 +263,17 @@ class Scheduler:
     def _admit_reading(self, step: Step, ticket: Ticket, left: int) -> bool:
         """One whose prompt is to be read, from where the cache ends."""
         group, session = self.cache.found(ticket.text, ticket.tokens - 1)
-        cached = self.cached_tokens(ticket)
+        if self._enters_behind(step, ticket, left, group, session):
+            return True
+        # Chains stay whole while somebody reads their start. One that leaves no room for its only reader is not read.
+        alone = not self.running and not self.parked
+        return alone and self._enters_behind(step, ticket, left, 0, 0)
+
+    def _enters_behind(
+        self, step: Step, ticket: Ticket, left: int, group: int, session: int
+    ) -> bool:
+        """Begin to read a prompt behind blocks of its chains, if the rest fits."""
+        cached = self._cached_tokens(ticket, group + session)
         new = min(ticket.tokens - cached, left)
         need = self.cache.blocks_of(cached + new) - group - session
         if new < 1 or need > self.cache.takeable(ticket.text, group, session):
@@ -279,8 +285,16 @@ class Scheduler:
         self._schedule(step, ticket, new)
         return True
 
+    def _cached_tokens(self, ticket: Ticket, blocks: int) -> int:
+        """Tokens that need no reading behind so many blocks; the last one always does, for its logits."""
+        if self.policy.prefix_caching:
+            seen = min(ticket.seen_tokens, ticket.tokens - 1)
+            blocks = max(blocks, seen // self.policy.block_tokens)
+        return blocks * self.policy.block_tokens
+
     def _enter(self, ticket: Ticket, cached: int) -> None:
         heapq.heappop(self.waiting)
         ticket.computed, ticket.running = cached, True
         self.running.append(ticket)
-        self.actions.append(Action(EventKind.ADMIT, ticket, cached, ticket.tokens - cached))
+        found = 0 if ticket.has_cache else cached
+        self.actions.append(Action(EventKind.ADMIT, ticket, cached, ticket.tokens - cached, found))

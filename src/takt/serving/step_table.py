@@ -2,10 +2,11 @@
 
 A step of n users generating at a mean context c, and of prompt chunks (new tokens after cached ones) takes
 
-    factor(n, c) · max(floor(c), tokens(t) + rows(r) + decode(n, c) + Σ prompt(new, cached))
+    factor(n, c) · max(floor(c), tokens(t) + rows(r) + decode(n, c) + max(Σ prompt(new, cached), max alone(new, cached)))
 
-with t tokens computed and r rows (users and chunks). `tables` fills it from room `perf`. Both engines do these very operations
-in this order on 64-bit floats, so that they agree to the nanosecond. Knows no requests.
+with t tokens computed and r rows (users and chunks). A replica of several `groups` (data-parallel attention, stages of a
+pipeline) cuts no text: a step of prompts alone waits for the group with the longest chunk. Beside users the others have
+work to do, and chunks cost their average. `tables` fills it from room `perf`. Both engines do these very operations in this order on 64-bit floats, so that they agree to the nanosecond. Knows no requests.
 """
 
 from bisect import bisect_right
@@ -70,8 +71,13 @@ class StepTable:
 
     - `tokens_ns[t]`, `rows_ns[r]`: indexed by a count, their last value beyond the end.
     - `decode_ns`, `factor`, `decode_w`: over users × mean context; `prompt_ns`: over new × cached tokens of one chunk.
+    - `prompt_ns`: what a chunk adds where others are read beside it; `alone_ns`, on the same places: what it takes by itself,
+      less than which no step takes that reads it (None: the same).
     - `floor_ns`: over mean context (its axis is `decode_ns.y`): what one token's way takes, however few there are.
-    - `decode_w`, `prompt_w`: watts of all chips of the replica while it generates, while it reads; `idle_w` otherwise.
+    - `groups`: of them each reads texts of its own. In a step without users tokens, rows and `alone_ns` count as `groups`
+      times the longest chunk's at least. `prompt_ns` and `alone_ns` hold a group's share: 1 / `groups`.
+    - `decode_w`, `prompt_w`: watts of all chips of the replica while it generates, while it reads; `idle_w` otherwise, and
+      for the part of a step in which it waits for `floor_ns`.
     - `basis`, `decode_error`, `prompt_error`, `energy_error`: what figures rest on and the median relative error to expect
       (None: unknown).
     """
@@ -85,6 +91,8 @@ class StepTable:
     decode_w: Grid
     prompt_w: float
     idle_w: float
+    groups: int = 1
+    alone_ns: Grid | None = None
     basis: frozenset[str] = frozenset()
     decode_error: float | None = None
     prompt_error: float | None = None
@@ -97,6 +105,13 @@ class StepTable:
                 raise UsageError(f"{field.name} of a step table must be finite")
         if len(self.floor_ns) != len(self.decode_ns.y):
             raise UsageError("floor_ns needs a value at each context of decode_ns")
+        if self.groups < 1:
+            raise UsageError("a replica has at least one group")
+        if self.alone_ns is not None and not (
+            np.array_equal(self.alone_ns.x, self.prompt_ns.x)
+            and np.array_equal(self.alone_ns.y, self.prompt_ns.y)
+        ):
+            raise UsageError("alone_ns has the places of prompt_ns")
 
     def step(
         self, users: int, context_tokens: int, tokens: int, chunks: list[tuple[int, int]]
@@ -107,33 +122,39 @@ class StepTable:
         `chunks`: (new, cached) of each prompt.
         """
         mean = context_tokens / users if users else 0.0
-        total = tokens
-        for new, _ in chunks:
-            total += new
-        work = _counted(self.tokens_ns, total) + _counted(self.rows_ns, users + len(chunks))
+        alone_ns = self.prompt_ns if self.alone_ns is None else self.alone_ns
+        new_tokens, longest, reading, slowest = 0, 0, 0.0, 0.0
+        for new, cached in chunks:
+            new_tokens += new
+            longest = max(longest, new)
+            reading = reading + self.prompt_ns.at(new, cached)
+            slowest = max(slowest, alone_ns.at(new, cached))
+        lanes = 1 if users else self.groups
+        rows = users + max(len(chunks), lanes * min(len(chunks), 1))
+        work = _counted(self.tokens_ns, tokens + max(new_tokens, lanes * longest))
+        work = work + _counted(self.rows_ns, rows)
         generating = 0.0
         if users:
             attention = self.decode_ns.at(users, mean)
             work = work + attention
             generating = _counted(self.tokens_ns, tokens) + _counted(self.rows_ns, users)
             generating = generating + attention
-        for new, cached in chunks:
-            work = work + self.prompt_ns.at(new, cached)
+        work = work + max(reading, lanes * slowest)
         i, v = _place(self.decode_ns.y, mean)
         j = min(i + 1, len(self.floor_ns) - 1)
         low = float(self.floor_ns[i])
         floor = low + (float(self.floor_ns[j]) - low) * v
-        if work < floor:
-            work = floor
-        if users and generating < floor:
-            generating = floor
         if generating > work:
             generating = work
+        busy = work
+        if work < floor:
+            work = floor
         factor = self.factor.at(users, mean)
         time_ns = _up(work * factor)
         watts = self.decode_w.at(users, mean) if users else 0.0
-        share = generating / work if work > 0 else 0.0
-        joules = (watts * share + self.prompt_w * (1.0 - share)) * (time_ns * 1e-9)
+        drawn = watts * generating + self.prompt_w * (busy - generating)
+        drawn = drawn + self.idle_w * (work - busy)
+        joules = drawn / work * (time_ns * 1e-9) if work > 0 else 0.0
         return time_ns, joules
 
 

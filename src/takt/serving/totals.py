@@ -3,12 +3,15 @@
 Values only. Knows no latencies; `outcome` puts them beside these.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Totals"]
+__all__ = ["Sink", "Totals"]
+
+Sink = Callable[[NDArray[np.void]], None]  # takes batches of records, in order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from statistics import NormalDist
 
-__all__ = ["Scale", "Tick", "positions_of_share", "scale_of"]
+__all__ = ["LEAST_SHARE", "MOST_SHARE", "Scale", "Tick", "between", "position_of_share", "scale_of"]
 
 _SPAN_FOR_LOG = 8.0
-_MARGIN = 0.09  # of the plot, beyond the first and the last value: half a point's width on a telephone
-_MOST_TICKS = 8
+_MARGIN = (
+    0.09  # of the plot, beyond the first and the last value: half a point's width on a telephone
+)
+MOST_TICKS = 8
 _FEW_TICKS = 4  # as many fit a narrow screen
-_LEAST_SHARE, _MOST_SHARE = 0.01, 0.999
+LEAST_SHARE, MOST_SHARE = 0.01, 0.999
 _NORMAL = NormalDist()
 
 
@@ -41,9 +43,9 @@ class Scale:
         low, high, here = (_forward(v, self.is_log) for v in (self.low, self.high, value))
         return round(100 * (here - low) / (high - low), 3)
 
-    def ticks(self, text: Callable[[float], str]) -> tuple[Tick, ...]:
-        """Round values within the scale, at most eight."""
-        values = _log_values(self.low, self.high) if self.is_log else []
+    def ticks(self, text: Callable[[float], str], *, most: int = MOST_TICKS) -> tuple[Tick, ...]:
+        """Round values within the scale, on a logarithmic one no more than `most`."""
+        values = _log_values(self.low, self.high, most) if self.is_log else []
         if len(values) < 3:
             values = _even_values(self.low, self.high)
         minor = _left_out(len(values))
@@ -67,25 +69,31 @@ def scale_of(values: Sequence[float], *, margin: float = _MARGIN) -> Scale:
     return Scale(low=10 ** (start - span), high=10 ** (end + span), is_log=True)
 
 
-def positions_of_share(value: float) -> float:
+def position_of_share(value: float) -> float:
     """Percent from the bottom of a share of requests, by the normal quantile; the ends are cut off."""
-    low, high = _NORMAL.inv_cdf(_LEAST_SHARE), _NORMAL.inv_cdf(_MOST_SHARE)
-    inside = min(max(value, _LEAST_SHARE), _MOST_SHARE)
+    low, high = _NORMAL.inv_cdf(LEAST_SHARE), _NORMAL.inv_cdf(MOST_SHARE)
+    inside = min(max(value, LEAST_SHARE), MOST_SHARE)
     return round(100 * (_NORMAL.inv_cdf(inside) - low) / (high - low), 3)
+
+
+def between(low: tuple[float, float], high: tuple[float, float], share: float) -> float:
+    """The seconds at `share` on a straight line between two (seconds, share)."""
+    (start, low_share), (end, high_share) = low, high
+    return start + (end - start) * (share - low_share) / (high_share - low_share)
 
 
 def _forward(value: float, is_log: bool) -> float:
     return log10(value) if is_log else value
 
 
-def _log_values(low: float, high: float) -> list[float]:
+def _log_values(low: float, high: float, most: int) -> list[float]:
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     for steps in ((1, 2, 5), (1, 3), (1,)):
         values = [step * 10.0**decade for decade in decades for step in steps]
         inside = [value for value in values if low <= value <= high]
-        if len(inside) <= _MOST_TICKS:
+        if len(inside) <= most:
             return inside
-    return inside[:: ceil(len(inside) / _MOST_TICKS)]
+    return inside[:: ceil(len(inside) / most)]
 
 
 def _even_values(low: float, high: float) -> list[float]:

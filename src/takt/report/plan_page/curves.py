@@ -6,16 +6,26 @@ that meets a target passes above and to the left of the target's mark.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from itertools import pairwise
+from math import ceil, isfinite
 
 from takt.plan.plans import Plan, Targets
-from takt.report.plan_page.axes import Scale, Tick, positions_of_share, scale_of
+from takt.report.plan_page.axes import (
+    LEAST_SHARE,
+    MOST_SHARE,
+    Scale,
+    Tick,
+    between,
+    position_of_share,
+    scale_of,
+)
 from takt.report.plan_page.words import duration
 
 __all__ = ["MOST_CURVES", "Curve", "Panel", "Target", "panels_of", "plans_with_curves"]
 
 MOST_CURVES = 8  # lines that can be told apart
 _MOST_POINTS = 160
+_MOST_TICKS = 5  # panels are narrow
 _SHARES = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 _NAMES = {
     "ttft": "Time to the first token",
@@ -72,9 +82,18 @@ def panels_of(plans: Sequence[Plan], targets: Targets) -> tuple[Panel, ...]:
 def _curve(
     curves: Mapping[str, tuple[tuple[float, float], ...]], name: str
 ) -> tuple[tuple[float, float], ...]:
-    pairs = curves.get(f"{name}_s", curves.get(name, ()))
-    every = ceil(len(pairs) / _MOST_POINTS) or 1
-    return tuple(sorted({*pairs[::every], *pairs[-1:]}))
+    """The pairs between the shares that are drawn, with the ends where the line crosses these."""
+    given = curves.get(f"{name}_s", curves.get(name, ()))
+    pairs = sorted((pair for pair in given if isfinite(pair[0])), key=lambda pair: pair[::-1])
+    inside = [pair for pair in pairs if LEAST_SHARE <= pair[1] <= MOST_SHARE]
+    every = ceil(len(inside) / _MOST_POINTS) or 1
+    ends = [
+        (between(low, high, share), share)
+        for low, high in pairwise(pairs)
+        for share in (LEAST_SHARE, MOST_SHARE)
+        if low[1] < share < high[1]
+    ]
+    return tuple(sorted({*inside[::every], *inside[-1:], *ends}, key=lambda pair: pair[::-1]))
 
 
 def _panel(
@@ -86,9 +105,9 @@ def _panel(
     return Panel(
         id=name,
         name=_NAMES[name],
-        x_ticks=scale.ticks(duration),
+        x_ticks=scale.ticks(duration, most=_MOST_TICKS),
         y_ticks=tuple(
-            Tick(at=positions_of_share(each), text=f"{100 * each:g} %", minor=False)
+            Tick(at=position_of_share(each), text=f"{100 * each:g} %", minor=False)
             for each in _SHARES
         ),
         curves=tuple(
@@ -102,14 +121,14 @@ def _target(limit: float, at: str, scale: Scale) -> Target:
     share = _SHARE_AT.get(at)
     return Target(
         x=scale.place(limit),
-        y=None if share is None else round(100 - positions_of_share(share), 3),
+        y=None if share is None else round(100 - position_of_share(share), 3),
         text=f"{at} ≤ {duration(limit)}",
     )
 
 
 def _path(pairs: Sequence[tuple[float, float]], scale: Scale) -> str:
     points = [
-        f"{10 * scale.place(s):.1f} {1000 - 10 * positions_of_share(share):.1f}"
+        f"{10 * scale.place(s):.1f} {1000 - 10 * position_of_share(share):.1f}"
         for s, share in pairs
     ]
     return f"M{'L'.join(points)}"

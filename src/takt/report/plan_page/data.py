@@ -3,11 +3,12 @@
 The text is safe inside a `<script>` element: what could end it or open a comment is written as an escape.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 
-from takt.plan.plans import PlanSet
+from takt.plan.plans import Measure, PlanSet
 from takt.report.plan_page.table import Row
 from takt.report.plan_page.words import family_of
 
@@ -80,11 +81,10 @@ def _flat(row: Row, names: tuple[str, ...]) -> FlatPlan:
     plan = row.place.plan
     figures = plan.figures
 
-    def ms(measures: object, at: str) -> float | None:
-        measure = getattr(figures, f"{measures}_s").get(at)
-        return None if measure is None else measure.mean * 1e3
+    def ms(measures: Mapping[str, Measure], at: str) -> float | None:
+        return None if at not in measures else measures[at].mean * 1e3
 
-    shown = [pair for pair in zip(names, (c.text for c in row.cells), strict=True)]
+    shown = zip(names, (cell.text for cell in row.cells), strict=True)
     return FlatPlan(
         mark=row.place.mark,
         standing=row.place.standing,
@@ -96,9 +96,9 @@ def _flat(row: Row, names: tuple[str, ...]) -> FlatPlan:
         usd_per_mtok=figures.usd_per_mtok,
         usd_per_h=figures.usd_per_h,
         tokens_per_s_user=figures.tokens_per_s_user,
-        ttft_p99_ms=ms("ttft", "p99"),
-        tpot_mean_ms=ms("tpot", "mean"),
-        e2e_p99_ms=ms("e2e", "p99"),
+        ttft_p99_ms=ms(figures.ttft_s, "p99"),
+        tpot_mean_ms=ms(figures.tpot_s, "mean"),
+        e2e_p99_ms=ms(figures.e2e_s, "p99"),
         j_per_token=figures.j_per_token,
         mw=figures.mw,
         floor_m2=figures.floor_m2,

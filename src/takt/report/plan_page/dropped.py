@@ -9,7 +9,7 @@ __all__ = ["Stage", "stages_of"]
 _MOST_REASONS = 100  # listed for a stage; the JSON has all
 _STAGES = (
     ("fit", "does not fit", "the weights and one user need more memory than there is"),
-    ("target", "too slow", "misses a target even with one user at a time"),
+    ("target", "too slow", "cannot meet a target at any load"),
     ("limit", "over a limit", "needs more chips, money or power than allowed"),
     ("bound", "cannot win", "its best case is worse than a plan that was found"),
     ("simulated", "simulated", "fell in the simulation"),

@@ -77,7 +77,7 @@ def headline_of(plans: PlanSet) -> Headline:
         limits=_limits(plans),
         misses=() if plan is None or plans.winner else plan.misses,
         facts=() if plan is None else _facts(plan, plans),
-        sure=() if plan is None else _how_sure(plan),
+        sure=() if plan is None else (*_how_sure(plan), *_ahead_of(plans)),
     )
 
 
@@ -181,10 +181,32 @@ def _how_sure(plan: Plan) -> tuple[str, ...]:
         f"{share(figures.goodput)} of requests stay within the targets."
         if figures.requests
         else "Not simulated: figures of the first look.",
-        f"The figures rest on {', '.join(sorted(plan.basis))}." if plan.basis else "",
+        f"The figures rest on: {'; '.join(sorted(plan.basis))}." if plan.basis else "",
         f"Nobody has published: {', '.join(plan.assumed)}." if plan.assumed else "",
         "No measurement tells how far off the pace may be."
         if plan.expected_error is None
         else f"Half of such predictions are within {share(plan.expected_error)} of measurements.",
     ]
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def _ahead_of(plans: PlanSet) -> tuple[str, ...]:
+    """How far the winner is ahead of the next cheapest, and whether that is more than the expected error."""
+    winner = plans.winner
+    cost = None if winner is None else winner.figures.usd_per_mtok
+    rivals = [
+        (price, plan)
+        for plan in (*plans.pareto[1:], *plans.others)
+        if plan.meets and (price := plan.figures.usd_per_mtok) is not None
+    ]
+    if winner is None or not cost or not rivals:
+        return ()
+    price, next_plan = min(rivals, key=lambda rival: rival[0])
+    gap = price / cost - 1
+    sentence = f"The next cheapest, {system_of(next_plan)}, costs {share(gap)} more"
+    errors = [e for e in (winner.expected_error, next_plan.expected_error) if e is not None]
+    if len(errors) < 2:
+        return (f"{sentence}; how far off either may be is not known.",)
+    if gap > max(errors):
+        return (f"{sentence}, which is beyond the expected error.",)
+    return (f"{sentence}: less than the expected error, so the two are about equal.",)

@@ -7,6 +7,7 @@ so that even text that slipped through could not run, load or send anything.
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
@@ -19,8 +20,8 @@ from takt.report.plan_page.data import embedded_json, flat_plans
 from takt.report.plan_page.dropped import stages_of
 from takt.report.plan_page.headline import headline_of
 from takt.report.plan_page.scatter import views_of
-from takt.report.plan_page.table import columns_of, places_of, rows_of
-from takt.report.plan_page.words import usd
+from takt.report.plan_page.table import MOST_OTHERS, Place, columns_of, places_of, rows_of
+from takt.report.plan_page.words import system_of, usd
 
 __all__ = ["plan_page"]
 
@@ -30,7 +31,7 @@ _SHOWN_OTHERS = 6  # so few rows of beaten plans are shown at once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Change:
-    """A what-if in words; `changes`: whether another plan wins after it."""
+    """A what-if in words; `changes`: whether another plan wins after it; None where none won before."""
 
     name: str
     value: str
@@ -38,7 +39,7 @@ class _Change:
     mark: str
     cost: str
     threshold: str
-    changes: bool
+    changes: bool | None
 
 
 def plan_page(plans: PlanSet, *, date: str, version: str, command: str = "") -> str:
@@ -57,15 +58,15 @@ def plan_page(plans: PlanSet, *, date: str, version: str, command: str = "") -> 
         rows=rows,
         columns=columns,
         n_others=sum(place.standing == "other" for place in places),
-        n_left_out=len(plans.pareto) + len(plans.others) + (plans.nearest is not None) - len(places),
+        n_left_out=max(0, len(plans.others) - MOST_OTHERS),
         shown_others=_SHOWN_OTHERS,
         views=views_of(shown, plans.targets.ttft_at),
         panels=panels_of(shown, plans.targets),
         curves=plans_with_curves(shown),
         checked_curves=_CHECKED_CURVES,
         stages=stages_of(plans),
-        changes=_changes(plans.what_ifs, plans),
-        sensitivity=_changes(plans.sensitivity, plans),
+        changes=_changes(plans.what_ifs, plans, places),
+        sensitivity=_changes(plans.sensitivity, plans, places),
         date=date,
         version=version,
         command=command,
@@ -82,6 +83,7 @@ def _part(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
 def _environment() -> Environment:
     return Environment(
         loader=FunctionLoader(_part),
@@ -102,18 +104,20 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _changes(rows: Sequence[WhatIf], plans: PlanSet) -> tuple[_Change, ...]:
-    marks = {plan.id: str(i) for i, plan in enumerate(plans.pareto, 1)}
+def _changes(
+    rows: Sequence[WhatIf], plans: PlanSet, places: Sequence[Place]
+) -> tuple[_Change, ...]:
+    known = {place.plan.id: place for place in places}
     winner = plans.winner
     return tuple(
         _Change(
             name=row.name,
             value=row.value,
-            winner=row.winner,
-            mark=marks.get(row.winner, ""),
+            winner=system_of(known[row.winner].plan) if row.winner in known else row.winner,
+            mark=known[row.winner].mark if row.winner in known else "",
             cost=usd(row.usd_per_mtok),
             threshold=row.threshold,
-            changes=winner is None or row.winner != winner.id,
+            changes=None if winner is None else row.winner != winner.id,
         )
         for row in rows
     )

@@ -6,6 +6,9 @@ Places are in percent of the plot, from the left and from the top, so that one d
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
+from math import isfinite
+from typing import TypeGuard
 
 from takt.plan.plans import Plan
 from takt.report.plan_page.axes import Scale, Tick, scale_of
@@ -100,7 +103,7 @@ def _all_axes(plans: Sequence[Plan], ttft_at: str) -> tuple[_Axes, ...]:
     factor, unit = (1e3, "kW") if most < _KW_BELOW_MW else (1.0, "MW")
     speed = "tokens a second for each user"
     dollars = "$ per million output tokens"
-    first = f"seconds to the first token ({ttft_at})"
+    first = f"time to the first token ({ttft_at})"
     return (
         _Axes(id="usd", name="Cost", x=_speed, y=_cost, x_name=speed, y_name=dollars,
               x_text=amount, y_text=usd, right_is_better=True),
@@ -114,11 +117,8 @@ def _all_axes(plans: Sequence[Plan], ttft_at: str) -> tuple[_Axes, ...]:
 
 
 def _view(plans: Sequence[Plan], axes: _Axes) -> View:
-    points = [
-        (i, x, y)
-        for i, plan in enumerate(plans)
-        if (x := axes.x(plan)) is not None and (y := axes.y(plan)) is not None and x == x and y == y
-    ]
+    places = ((i, axes.x(plan), axes.y(plan)) for i, plan in enumerate(plans))
+    points = [(i, x, y) for i, x, y in places if _known(x) and _known(y)]
     x_scale = scale_of([x for _, x, _ in points] or [1.0])
     y_scale = scale_of([y for _, _, y in points] or [1.0])
     good = [(x, y) for i, x, y in points if plans[i].meets]
@@ -130,12 +130,14 @@ def _view(plans: Sequence[Plan], axes: _Axes) -> View:
         better="right" if axes.right_is_better else "left",
         x_ticks=x_scale.ticks(axes.x_text),
         y_ticks=y_scale.ticks(axes.y_text),
-        dots=tuple(
-            Dot(index=i, x=x_scale.place(x), y=_from_top(y_scale, y)) for i, x, y in points
-        ),
+        dots=tuple(Dot(index=i, x=x_scale.place(x), y=_from_top(y_scale, y)) for i, x, y in points),
         front=_front(good, x_scale, y_scale, axes.right_is_better),
         left_out=len(plans) - len(points),
     )
+
+
+def _known(value: float | None) -> TypeGuard[float]:
+    return value is not None and isfinite(value)
 
 
 def _from_top(scale: Scale, value: float) -> float:
@@ -152,7 +154,7 @@ def _front(
         if not best or y < best[-1][1]:
             best.append((x, y))
     segments = []
-    for (x1, y1), (x2, y2) in zip(best, best[1:], strict=False):
+    for (x1, y1), (x2, y2) in pairwise(best):
         left, right = x_scale.place(x1), x_scale.place(x2)
         top, bottom = _from_top(y_scale, y1), _from_top(y_scale, y2)
         segments.append(Segment(x1=left, y1=top, x2=right, y2=top))

@@ -59,12 +59,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A plan with its cells, its pools and its latencies in full."""
+    """A plan with its cells, its pools and its latencies in full; `brief` is cost and speed in a line, `kinds` those of its basis."""
 
     place: Place
     family: str
     title: str
+    brief: str
     layout: tuple[str, ...]
+    kinds: tuple[str, ...]
     cells: tuple[Cell, ...]
     pools: tuple[tuple[str, ...], ...]
     latencies: tuple[tuple[str, ...], ...]
@@ -94,7 +96,7 @@ def columns_of(plans: PlanSet) -> tuple[Column, ...]:
         Column(key="ttft", name="TTFT", unit=targets.ttft_at),
         Column(key="tpot", name="TPOT", unit=targets.tpot_at),
         Column(key="j_per_token", name="Energy", unit="J/tok"),
-        Column(key="mw", name="Power", unit="W"),
+        Column(key="mw", name="Power", unit=""),
         Column(key="floor_m2", name="Floor", unit="m²"),
         Column(key="goodput", name="In time", unit="of requests"),
         Column(key="expected_error", name="Error", unit="expected"),
@@ -113,12 +115,20 @@ def _row(place: Place, plans: PlanSet) -> Row:
         place=place,
         family=family_of(plan),
         title=system_of(plan),
+        brief=_brief(plan),
         layout=tuple(layout_of(pool) for pool in plan.pools),
+        kinds=tuple(sorted({each.partition(":")[0] for each in plan.basis})),
         cells=_cells(plan, plans),
         pools=tuple(_pool(pool) for pool in plan.pools),
         latencies=_latencies(plan),
         facts=_facts(plan),
     )
+
+
+def _brief(plan: Plan) -> str:
+    cost = plan.figures.usd_per_mtok
+    money = "cost unknown" if cost is None else f"{usd(cost)}/M tok"
+    return f"{money}, {amount(plan.figures.tokens_per_s_user, 'tok/s')} per user"
 
 
 def _cells(plan: Plan, plans: PlanSet) -> tuple[Cell, ...]:
@@ -148,13 +158,17 @@ def _seconds(measures: Mapping[str, Measure], at: str) -> Cell:
 
 
 def _pool(pool: PlanPool) -> tuple[str, ...]:
-    drafts = f"{pool.draft_tokens} ({share(pool.acceptance)} taken)" if pool.draft_tokens else "none"
+    drafts = (
+        f"{pool.draft_tokens} ({share(pool.acceptance)} taken)" if pool.draft_tokens else "none"
+    )
     return (
         pool.name,
         pool.role,
         f"{pool.replicas:,} × {pool.chips:,}",
         str(pool.layout),
-        " / ".join(part for part in (pool.weights, pool.experts, pool.kv) if part),
+        ", ".join(
+            [pool.weights, *([f"experts {pool.experts}"] if pool.experts else []), f"KV {pool.kv}"]
+        ),
         pool.engine,
         f"{pool.max_seqs:,} / {pool.max_step_tokens:,}",
         f"{pool.kv_tokens:,} in blocks of {pool.block_tokens:,}",
@@ -179,7 +193,10 @@ def _facts(plan: Plan) -> tuple[tuple[str, str], ...]:
     return (
         ("id", plan.id),
         ("router", plan.router),
-        ("money", f"{usd(figures.usd_per_h)} an hour" if figures.usd_per_h is not None else UNKNOWN),
+        (
+            "money",
+            f"{usd(figures.usd_per_h)} an hour" if figures.usd_per_h is not None else UNKNOWN,
+        ),
         ("throughput", amount(figures.throughput_tok_s, "tok/s")),
         ("time in use", share(figures.utilisation)),
         ("KV cache in use", share(figures.kv_occupancy)),

@@ -3,6 +3,8 @@
 Knows values, not HTML: whatever shows the texts escapes them.
 """
 
+from math import isfinite
+
 from takt.plan.plans import Plan, PlanPool, Targets
 
 __all__ = [
@@ -36,7 +38,7 @@ _REQUESTS_AT = {
 
 def amount(value: float | None, unit: str = "") -> str:
     """`value` with three significant digits and thousands marked: `1,140`, `71.4 tok/s`, `0.0032`."""
-    if value is None or value != value:
+    if value is None or not isfinite(value):
         return UNKNOWN
     if abs(value) >= 100:
         text = f"{value:,.0f}"
@@ -48,17 +50,17 @@ def amount(value: float | None, unit: str = "") -> str:
 
 
 def usd(value: float | None) -> str:
-    """Dollars, with cents from one dollar to a thousand: `$2.09`, `$58,200`, `$0.031`."""
-    if value is None or value != value:
+    """Dollars, with cents from one to a hundred: `$2.09`, `$58,200`, `$0.031`."""
+    if value is None or not isfinite(value):
         return UNKNOWN
-    if 0.995 <= value < 1000:
+    if 0.995 <= value < 99.995:
         return f"${value:,.2f}"
     return f"${amount(value)}"
 
 
 def duration(seconds: float | None) -> str:
     """Seconds, or milliseconds and microseconds below one of the larger: `210 ms`, `1.2 s`."""
-    if seconds is None or seconds != seconds:
+    if seconds is None or not isfinite(seconds):
         return UNKNOWN
     for factor, unit in ((1.0, "s"), (1e3, "ms")):
         if seconds * factor >= 0.9995:
@@ -68,7 +70,7 @@ def duration(seconds: float | None) -> str:
 
 def power(megawatts: float | None) -> str:
     """Megawatts as MW, kW or W, whichever reads best."""
-    if megawatts is None or megawatts != megawatts:
+    if megawatts is None or not isfinite(megawatts):
         return UNKNOWN
     for factor, unit in ((1.0, "MW"), (1e3, "kW")):
         if megawatts * factor >= 0.9995:
@@ -78,7 +80,7 @@ def power(megawatts: float | None) -> str:
 
 def share(value: float | None) -> str:
     """A share as percent: `8 %`, `99.3 %`."""
-    if value is None or value != value:
+    if value is None or not isfinite(value):
         return UNKNOWN
     percent = f"{100 * value:.1f}".removesuffix(".0")
     if percent == "100" and value < 1:
@@ -106,7 +108,9 @@ def system_of(plan: Plan) -> str:
 def layout_of(pool: PlanPool) -> str:
     """How a pool is laid out: `8 replicas of 4 (tp4), fp8`."""
     many = f"{pool.replicas:,} replica{'' if pool.replicas == 1 else 's'}"
-    weights = pool.weights if pool.experts in ("", pool.weights) else f"{pool.weights}/{pool.experts}"
+    weights = (
+        pool.weights if pool.experts in ("", pool.weights) else f"{pool.weights}/{pool.experts}"
+    )
     return f"{many} of {pool.chips:,} ({pool.layout}), {weights}"
 
 

@@ -74,7 +74,7 @@ class Arrivals:
     def times_ns(self, stream: Generator, chunk: int) -> Iterator[Ints]:
         """Endless pieces of [chunk] times. Raises UsageError where they leave the clock's range."""
         unit = _UNITS if self.curve else NS_PER_S / self.rate_per_s
-        last = 0
+        last = floor = 0
         while True:
             gaps = np.rint(self._gaps(stream, chunk) * unit)
             if not last + gaps.sum() < float(LATEST_NS):
@@ -84,7 +84,11 @@ class Arrivals:
                 )
             times = last + np.cumsum(gaps.astype(np.int64))
             last = int(times[-1])
-            yield self._stretched(times) if self.curve else times
+            if self.curve:
+                # Rounding may swap neighbours by a nanosecond where a round begins.
+                times = np.maximum.accumulate(np.maximum(self._stretched(times), floor))
+                floor = int(times[-1])
+            yield times
 
     def _gaps(self, stream: Generator, n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         if self.cv == 0:
@@ -109,22 +113,21 @@ class Arrivals:
         rounds = np.zeros(len(wanted))
         if self.period_s is not None:
             rounds = np.floor(wanted / due[-1])
-            wanted = wanted - rounds * due[-1]
-        # Silent pieces have no arrivals: of equal places keep the last, where the rate is on again.
-        keep = [i for i in range(len(due)) if i + 1 == len(due) or due[i + 1] > due[i]]
-        known, starts = np.asarray(due)[keep], np.asarray(times)[keep]
-        seconds = np.interp(wanted, known, starts)
-        beyond = np.maximum(wanted - due[-1], 0.0)
-        if self.period_s is None:
-            seconds = seconds + beyond / self.curve[-1][1]
-        else:
+            wanted = np.clip(wanted - rounds * due[-1], 0.0, due[-1])
+        # The piece that an arrival falls into has a rate: one with none has no arrivals due.
+        factors = np.asarray([factor for _, factor in self.curve])
+        first = int(np.flatnonzero(factors)[0])
+        piece = np.clip(np.searchsorted(due, wanted, side="left") - 1, first, len(factors) - 1)
+        seconds = np.asarray(times)[piece] + (wanted - np.asarray(due)[piece]) / factors[piece]
+        if self.period_s is not None:
             seconds = seconds + rounds * self.period_s
         if not float(seconds[-1]) * NS_PER_S < LATEST_NS:
             raise UsageError(
                 "requests arrive later than the clock can tell",
                 hint="a higher rate, or fewer requests",
             )
-        return np.maximum.accumulate(np.rint(seconds * NS_PER_S).astype(np.int64))
+        times_ns: Ints = np.rint(seconds * NS_PER_S).astype(np.int64)
+        return times_ns
 
     def __str__(self) -> str:
         kind = {0.0: "evenly spaced", 1.0: "Poisson"}.get(self.cv, f"gamma, cv {self.cv:.3g}")
@@ -194,15 +197,19 @@ class Recorded:
 
     def times_ns(self, stream: Generator, chunk: int) -> Iterator[Ints]:
         """Pieces of at most [chunk] times, which end with the recording unless it loops."""
-        shift = 0
-        while True:
+        for shift in self.rounds_ns():
             for start in range(0, len(self.recorded_ns), chunk):
                 yield self.scaled(self.recorded_ns[start : start + chunk] + shift)
+
+    def rounds_ns(self) -> Iterator[int]:
+        """When each round begins, in recorded time: one, or round after round where it loops."""
+        shift = 0
+        yield shift
+        while self.loop:
             shift += self._span_ns
-            if not self.loop:
-                return
-            if self._span_ns == 0 or (shift + self._span_ns) / self.speed >= LATEST_NS:
+            if self._span_ns == 0 or (shift + self._span_ns) / min(self.speed, 1.0) >= LATEST_NS:
                 raise UsageError(f"{self.name} can't go on for so long")
+            yield shift
 
     def scaled(self, times_ns: Ints) -> Ints:
         """Times of the recording as they are when it is played at `speed`."""

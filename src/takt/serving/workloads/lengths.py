@@ -6,7 +6,7 @@ drawn at once or in pieces. Knows no requests and no time.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -123,7 +123,7 @@ class Exponential:
         return _whole(np.ceil(drawn / -math.log1p(-1 / self.mean)), self.most)
 
     def __str__(self) -> str:
-        return f"exp:{self.mean:.6g}{_cut(self.most)}"
+        return f"exp:{_exact(self.mean)}{_cut(self.most)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ class Lognormal:
         return _whole(np.rint(np.exp(np.minimum(drawn, 40.0))), self.most)
 
     def __str__(self) -> str:
-        return f"lognormal:{self.mean:.6g},{self.cv:.6g}{_cut(self.most)}"
+        return f"lognormal:{_exact(self.mean)},{_exact(self.cv)}{_cut(self.most)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,7 +274,10 @@ class Sizes:
     p90: float
     p99: float
     most: int
-    n: int = field(default=0)
+
+    def figures(self) -> dict[str, float]:
+        """All of them by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def sizes_of(tokens: Ints) -> Sizes:
@@ -288,7 +291,6 @@ def sizes_of(tokens: Ints) -> Sizes:
         p90=float(p90),
         p99=float(p99),
         most=int(tokens.max()),
-        n=len(tokens),
     )
 
 
@@ -313,3 +315,7 @@ def _whole(values: NDArray[np.float64], most: int) -> Ints:
 
 def _cut(most: int) -> str:
     return "" if most == MOST_TOKENS else f",max={most}"
+
+
+def _exact(value: float) -> str:
+    return f"{int(value)}" if value == int(value) else repr(value)

@@ -4,6 +4,7 @@ Knows how they are drawn; `workload` makes rows of them.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,19 @@ import numpy as np
 from takt.errors import UsageError
 from takt.units import NS_PER_S
 
-from .lengths import Constant, Generator, Ints, Length, Lengths, Pairs, between
+from .lengths import Generator, Ints, Length, Lengths, Pairs, between
 
-__all__ = ["MOST_TURNS", "Group", "Sessions", "Think", "TierShare", "shares_of"]
+__all__ = [
+    "MOST_GROUPS",
+    "MOST_TIERS",
+    "MOST_TURNS",
+    "Group",
+    "Sessions",
+    "Think",
+    "TierShare",
+    "check_shares",
+    "pick",
+]
 
 MOST_TURNS = 1024
 MOST_GROUPS = 65_536
@@ -40,7 +51,8 @@ class Think:
         else:
             sigma = math.sqrt(math.log1p(self.cv * self.cv))
             seconds = np.exp(sigma * stream.standard_normal(n) - sigma**2 / 2) * self.mean_s
-        return np.rint(np.minimum(seconds, 100 * _LONGEST_S) * NS_PER_S).astype(np.int64)
+        waits: Ints = np.rint(np.minimum(seconds, 10 * _LONGEST_S) * NS_PER_S).astype(np.int64)
+        return waits
 
     def __str__(self) -> str:
         kind = "exponential" if self.cv is None else f"cv {self.cv:.3g}" if self.cv else "always"
@@ -49,18 +61,18 @@ class Think:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sessions:
-    """Conversations: each turn's prompt is all that was said before and new tokens, drawn as prompts are.
+    """Conversations: each turn's prompt is all that was said before, and new tokens.
 
     - `turns` of a session, a length in turns.
     - `think` between an answer's end and the next turn.
-    - `first`: tokens that the first turn adds to its new ones (a document, say); None: none.
+    - `new`: tokens that a later turn adds; None: drawn as those of first turns are.
 
     A session ends early where its next turn would not fit the longest context.
     """
 
-    turns: Length = Constant(tokens=1)
-    think: Think = Think(mean_s=0.0)
-    first: Length | None = None
+    turns: Length
+    think: Think
+    new: Length | None = None
 
     def __post_init__(self) -> None:
         between("mean turns of a session", self.turns.mean_tokens, 1, MOST_TURNS)
@@ -101,10 +113,17 @@ class TierShare:
         between(f"priority of tier {self.name}", self.priority, 0, 1_000_000)
 
 
-def shares_of(what: str, shares: list[float], *, whole: bool) -> Ints | None:
-    """Checks that shares add up: to 1 where they are `whole`, at most to 1 else."""
+def check_shares(what: str, shares: Sequence[float], *, whole: bool) -> None:
+    """UsageError unless shares add up: to 1 where they are `whole`, at most to 1 else."""
     total = math.fsum(shares)
     if total > 1 + 1e-6 or (whole and total < 1 - 1e-6):
-        least = "to 1" if whole else "to at most 1"
+        least = "1" if whole else "at most 1"
         raise UsageError(f"shares of {what} add up to {total:.6g}, expected {least}")
-    return None
+
+
+def pick(shares: Sequence[float], stream: Generator, n: int) -> Ints:
+    """[n] indices of shares, as often as they say; len(shares) for what they leave of 1."""
+    ends = np.cumsum(shares)
+    if ends[-1] > 1 - 1e-6:
+        ends[-1] = 1.0
+    return np.searchsorted(ends, stream.random(n), side="right").astype(np.int64)

@@ -1,0 +1,93 @@
+"""The requests a plan must serve: rows for a simulation at any rate, and the sizes that bounds are made of.
+
+Knows workloads by their face and requests by their sizes; nothing of chips.
+"""
+
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from takt.errors import UsageError
+from takt.serving.workloads import Source
+
+__all__ = ["MOST_RATE", "Rows", "Sizes", "Traffic", "sizes_of"]
+
+Rows = tuple[NDArray[np.void], ...]
+MOST_RATE = 1e6
+_LATE = 0.99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Requests of a source, `rate` of them a second. UsageError for a rate that is none, or beyond `MOST_RATE`."""
+
+    source: Source
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.rate) and 0 < self.rate <= MOST_RATE):
+            raise UsageError(
+                f"a rate of {self.rate:g} requests/s", hint=f"more than 0 and at most {MOST_RATE:,.0f}"
+            )
+
+    @property
+    def description(self) -> str:
+        """One line."""
+        return self.source.at_rate(self.rate).description
+
+    @property
+    def tiers(self) -> tuple[tuple[str, int], ...]:
+        """(name, priority) of each."""
+        return tuple((tier.name, tier.priority) for tier in self.source.tiers)
+
+    def rows(self, rate: float, requests: int, seed: int) -> Rows:
+        """So many REQUEST rows at a rate, in chunks; the same arguments give the same bytes."""
+        return tuple(self.source.at_rate(rate).limited(requests).requests(seed))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Means over requests, in tokens.
+
+    - `fresh`: of a prompt, what no earlier request of its session or group can have left in a cache; `late_fresh`: its
+      99th percentile.
+    - `context`: cached positions in the mean step that generates a token; `held`: positions of a cache, likewise.
+    - `longest`: prompt and output of the longest request.
+    """
+
+    prompt: float
+    output: float
+    fresh: float
+    late_fresh: float
+    context: float
+    longest: int
+
+
+def sizes_of(rows: Rows) -> Sizes:
+    """Sizes of drawn requests. UsageError where there are none."""
+    if not rows or not sum(map(len, rows)):
+        raise UsageError("the workload has no requests")
+    every = np.concatenate(rows)
+    prompt, output = every["prompt_tokens"].astype(float), every["output_tokens"].astype(float)
+    fresh = np.maximum(prompt - _cachable(every), 1.0)
+    steps = np.maximum(output - 1.0, 0.0)
+    seen = prompt + output / 2
+    return Sizes(
+        prompt=float(prompt.mean()),
+        output=float(output.mean()),
+        fresh=float(fresh.mean()),
+        late_fresh=float(np.quantile(fresh, _LATE)),
+        context=float((steps * seen).sum() / steps.sum()) if steps.any() else float(seen.mean()),
+        longest=int((prompt + output).max()),
+    )
+
+
+def _cachable(every: NDArray[np.void]) -> NDArray[np.float64]:
+    """Tokens at the start of each prompt that may be cached: of the turn before, of the group, or as recorded."""
+    before = np.zeros(len(every))
+    later = np.flatnonzero(every["turn"] > 0)
+    before[later] = every["prompt_tokens"][later - 1] + every["output_tokens"][later - 1]
+    group = np.where(every["group"] >= 0, every["group_tokens"], 0)
+    return np.maximum(np.maximum(before, group), every["seen_tokens"])

@@ -1,0 +1,73 @@
+"""Lines of text files, plain or under gzip, within limits. Does not know what they say."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from takt.errors import DataError, UsageError
+
+__all__ = ["MOST_BYTES", "bytes_of", "lines_of", "start_of"]
+
+MOST_BYTES = 2 << 30
+"""Text of about forty million requests; gzip can hide far more."""
+MOST_LINE_BYTES = 4 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            if not packed:
+                yield raw
+                return
+            with gzip.open(raw, "rb") as unpacked:
+                yield unpacked  # type: ignore[misc]  # GzipFile has all that is used here
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"the gzip data is damaged or cut off ({error})", file=str(path), hint="copy it again"
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"can't read {path}: {reason}") from error
+
+
+def start_of(path: Path) -> bytes:
+    """The first bytes that are no blanks."""
+    with _opened(path) as stream:
+        return stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+
+
+def bytes_of(path: Path, most: int) -> bytes:
+    """All bytes of a file of at most `most`, unpacked."""
+    with _opened(path) as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise DataError(f"more than {most:,} bytes of text", file=str(path))
+    return data
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """Lines with their ends. Raises DataError for a file or a line that is too long, or no text."""
+    total = 0
+    with _opened(path) as stream:
+        for number, raw in enumerate(iter(lambda: stream.readline(MOST_LINE_BYTES + 1), b""), 1):
+            total += len(raw)
+            if len(raw) > MOST_LINE_BYTES:
+                raise DataError(
+                    f"line {number} is longer than {MOST_LINE_BYTES:,} bytes", file=str(path)
+                )
+            if total > MOST_BYTES:
+                raise DataError(f"more than {MOST_BYTES:,} bytes of text", file=str(path))
+            try:
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(f"line {number} is not UTF-8 text", file=str(path)) from error
+            if "\0" in text:
+                raise DataError(f"line {number} holds a zero byte: not a text file", file=str(path))
+            yield text
