@@ -12,6 +12,22 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.plan.manifests import problems
+from tests.plan.plans_for_tests import (
+    FLEETS,
+    attention_ffn,
+    disaggregated,
+    experts,
+    figures,
+    gpu_and_lpu,
+    gpu_only,
+    lpu_only,
+    plan_of,
+    plan_set,
+    pool,
+    two_nodes,
+    unmet,
+)
 
 from takt.errors import DataError, TaktError, UsageError
 from takt.plan.export import (
@@ -34,23 +50,6 @@ from takt.plan.export.trtllm import check_options
 from takt.plan.export.write import export_files
 from takt.plan.layout import Layout
 from takt.plan.plans import Plan
-
-from .manifests import problems
-from .plans_for_tests import (
-    FLEETS,
-    attention_ffn,
-    disaggregated,
-    experts,
-    figures,
-    gpu_and_lpu,
-    gpu_only,
-    lpu_only,
-    plan_of,
-    plan_set,
-    pool,
-    two_nodes,
-    unmet,
-)
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "takt"
 
@@ -265,6 +264,17 @@ def test_drafts_come_from_the_model_where_it_makes_some(own: bool, methods: Any)
     assert value(words, "--speculative-num-draft-tokens") == "4"
 
 
+def test_sglang_makes_no_drafts_from_prompts_where_attention_is_copied() -> None:
+    assert "--speculative-algorithm" not in words_of(experts(), "sglang")
+    assert "--speculative-algorithm" in words_of(experts(), "sglang", own_drafts=True)
+    assert "No drafts" in export_files(plan_set(), experts())["launch.sh"]
+
+
+def test_chunks_of_sglang_are_whole_blocks() -> None:
+    plan = plan_of("p", pool(max_step_tokens=1000, block_tokens=64))
+    assert value(words_of(plan, "sglang"), "--chunked-prefill-size") == "960"
+
+
 def test_options_of_tensorrt_llm_are_checked_too() -> None:
     check_options({"kv_cache_config": {"dtype": "fp8", "tokens_per_block": 32}})
     with pytest.raises(UsageError, match="tokens_per_blok"):
@@ -384,6 +394,7 @@ def test_the_script_starts_every_part(plan: Plan, tmp_path: Path) -> None:
         check_argv(words)
         assert "meta-llama/Llama-3.3-70B-Instruct" in words
         assert not any("$" in word for word in words)
+        assert value(words, "--port") == "8000"
     if "\n  router)" in (folder / "launch.sh").read_text():
         words = started(folder, "router", tmp_path)
         check_argv(words)

@@ -105,7 +105,7 @@ def test_a_mixed_step_is_that_of_the_step_model(case: str) -> None:
     drafted, errors = 1 + steps.deployment.draft_tokens, []
     for _ in range(40):
         users, context = drawn(rng, 1, 256 * groups), drawn(rng, 16, 20_000)
-        texts = int(rng.integers(1, 5 * groups))
+        texts = groups * int(rng.integers(1, 6))
         new = min(drawn(rng, 32, 2048), CHUNK * groups // texts)
         cached = drawn(rng, 1, 20_000) * int(rng.integers(2))
         time_ns, _ = table(case).step(
@@ -123,6 +123,14 @@ def test_a_text_is_not_cut_over_groups_that_others_leave_idle() -> None:
     assert all_groups == pytest.approx(one, rel=0.05)
     two_rounds, _ = table("groups").step(0, 0, 0, [(1024, 0)] * 16)
     assert two_rounds > 1.3 * one
+
+
+def test_beside_users_a_text_costs_its_share_of_a_step_that_every_group_has_texts_in() -> None:
+    users, costs = 512, table("groups")
+    clean, _ = costs.step(users, users * 1000, users, [])
+    one, _ = costs.step(users, users * 1000, users, [(1024, 0)])
+    full, _ = costs.step(users, users * 1000, users, [(1024, 0)] * 8)
+    assert 0 < one - clean < 0.3 * (full - clean)
 
 
 def test_a_batch_run_by_hand_takes_as_long_as_one_batch() -> None:

@@ -6,6 +6,7 @@ Knows the command line and JSON (keys in docs/verbs.md); text is `accuracy_text`
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,7 @@ __all__ = ["command"]
 
 _LEFT_OUT = ("series", "model", "chip")
 _MOST_WORST = 1000
+_ROWS, _MOST_ROWS = 200, 1_000_000
 
 
 def command(
@@ -67,6 +69,21 @@ def command(
             show_default=False,
         ),
     ] = None,
+    simulate: Annotated[
+        bool,
+        typer.Option(
+            "--simulate", help="Rows with so many users, and recorded requests, simulated."
+        ),
+    ] = False,
+    n_rows: Annotated[
+        int | None,
+        typer.Option(
+            "--rows",
+            metavar="N",
+            help="How many rows to simulate, 0 for all (default 200).",
+            show_default=False,
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -97,11 +114,13 @@ def command(
       takt accuracy my-results.csv --plot scatter.svg
       takt accuracy vllm-bench.json --chip h100-sxm --tp 4 --engine vllm
       takt accuracy data/e2e/*.csv* --cross-validate model
+      takt accuracy data/e2e/*.csv* --simulate --uncorrected
     """
     paths = given.chosen_files(files)
     dimensions = check_dimensions([name.strip() for name in by.split(",") if name.strip()])
     check_dimensions([colour])
     _check(plot, worst, cross_validate, uncorrected, calibration)
+    _check_rows(simulate, n_rows)
     parameters = load_calibration(calibration) if calibration else None
     defaults = given.defaults_of(
         chip=chip, model=model, engine=engine, weights=weights, n_chips=n_chips, tp=tp,
@@ -118,11 +137,15 @@ def command(
     if plot is not None:
         _draw(Path(plot), scored, colour)
     basis = _basis(uncorrected, cross_validate, calibration)
+    document, text = document_of(report, basis), text_of(report, basis)
+    if simulate:
+        simulated, more = _simulated(paths, scored, n_rows, dimensions)
+        document |= {"simulated": simulated}
+        text += "\n" + more
     if as_json:
-        document = json.dumps(document_of(report, basis), indent=2, ensure_ascii=False)
-        sys.stdout.write(document + "\n")
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write(text_of(report, basis))
+        sys.stdout.write(text)
 
 
 def _basis(uncorrected: bool, cross_validate: str | None, calibration: Path | None) -> str:
@@ -157,6 +180,30 @@ def _check(
         raise UnsupportedError(
             "fitting needs scipy, which is not installed", hint="pip install 'takt-lpu[fit]'"
         )
+
+
+def _check_rows(simulate: bool, n_rows: int | None) -> None:
+    if n_rows is not None and not simulate:
+        raise UsageError("--rows says how many rows --simulate takes", hint="add --simulate")
+    if n_rows is not None and not 0 <= n_rows <= _MOST_ROWS:
+        raise UsageError(f"--rows {n_rows}: expected 0 (all) to {_MOST_ROWS:,}")
+
+
+def _simulated(
+    paths: Sequence[Path], scored: Scored, n_rows: int | None, dimensions: Sequence[str]
+) -> tuple[dict[str, object], str]:
+    """As JSON and as text: a sample of the rows, and all recorded runs, simulated."""
+    from takt.accuracy import simulated as room  # brings the engine along
+    from takt.cli import accuracy_simulated as pages
+
+    with given.counting("simulating") as progress:
+        beside = room.simulated_beside(
+            scored, n_rows=_ROWS if n_rows is None else n_rows, progress=progress
+        )
+        runs = [run for path in paths if room.has_requests(path) for run in room.read_runs(path)]
+        replays = [room.replayed(run, way) for run in runs for way in room.ways_of(run)]
+    groups = [name for name in dimensions if name != "fitted"]
+    return pages.document_of(beside, replays, groups), pages.text_of(beside, replays, groups)
 
 
 def _scored(answers: Answers, uncorrected: bool, cross_validate: str | None) -> Scored:

@@ -6,24 +6,22 @@
 Knows cases, setups and the serving room. Does not know files other than those of single requests, nor text.
 """
 
-from .beside import Beside, Left, metrics_of, sampled, simulated_beside
-from .replay import LATENCIES, VARIANTS, LatencyError, Replay, replayed
+from .beside import Beside, metrics_of, sampled, simulated_beside
+from .replay import LATENCIES, VARIANTS, LatencyError, Replay, replayed, ways_of
 from .runs import Run, has_requests, read_runs
-from .steady import Steady, steady_of
 
 __all__ = [
     "LATENCIES",
     "VARIANTS",
     "Beside",
     "LatencyError",
-    "Left",
     "Replay",
     "Run",
-    "Steady",
     "has_requests",
     "metrics_of",
     "read_runs",
     "replayed",
     "sampled",
     "simulated_beside",
+    "ways_of",
 ]

@@ -7,17 +7,18 @@ the closed loop's is; waiting has no correction in a simulation, because what wa
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from takt.errors import TaktError
+from takt.perf.corrections import Figure
 
 from ..case import Case
 from ..compute import Computed
 from ..digest import digest_of
-from ..metrics import Metric, metrics, ratios
+from ..metrics import Metric, grouped_metrics, ratios
 from ..observe import Observation
 from ..report import Scored
 from ..setups import Setup, setup_of
@@ -27,7 +28,9 @@ from .steady import Steady, SteadySetup, largest, steady_of
 __all__ = ["FIGURES", "Beside", "Left", "metrics_of", "sampled", "simulated_beside"]
 
 Floats = NDArray[np.float64]
-FIGURES = ("tpot", "ttft", "throughput")
+FIGURES: tuple[Figure, ...] = ("tpot", "ttft", "throughput")
+# Names of dimensions that are spelled otherwise in a situation.
+_FIELDS = {"dataset": "campaign"}
 Progress = Callable[[int, int], None]
 
 
@@ -89,16 +92,20 @@ def simulated_beside(
 
 
 def metrics_of(
-    beside: Beside, keep: Callable[[Observation], bool] | None = None
-) -> dict[str, dict[str, Metric]]:
-    """`closed` and `simulated` → figure → metric, over the rows to `keep`."""
-    chosen = [i for i, row in enumerate(beside.rows) if keep is None or keep(row)]
-    rows = [beside.rows[i] for i in chosen]
-    found: dict[str, dict[str, Metric]] = {}
+    beside: Beside, dimensions: Sequence[str] = ()
+) -> dict[tuple[str, ...], dict[str, dict[Figure, Metric]]]:
+    """Values of the `dimensions` → `closed` and `simulated` → figure → metric; without dimensions one key, ()."""
+    fields = [_FIELDS.get(name, name) for name in dimensions]
+
+    def key(row: Observation) -> tuple[str, ...]:
+        return tuple(str(getattr(row.situation, field)) for field in fields)
+
+    found: dict[tuple[str, ...], dict[str, dict[Figure, Metric]]] = defaultdict(dict)
     for name, predicted in (("closed", beside.closed), ("simulated", beside.simulated)):
-        by_figure = metrics(rows, ratios(rows, predicted[chosen]))
-        found[name] = {str(figure): metric for figure, metric in by_figure.items()}
-    return found
+        ratio = ratios(beside.rows, predicted)
+        for values, by_figure in grouped_metrics(beside.rows, ratio, key).items():
+            found[values][name] = by_figure
+    return dict(found)
 
 
 def sampled(items: Sequence[Computed], n_rows: int) -> list[Computed]:
@@ -196,4 +203,4 @@ def _rows(entry: _Entry, steady: Steady) -> list[tuple[Observation, float, float
         "ttft": float(np.log(1e3 * ttft_s)),
         "throughput": -float(np.log(rate)),
     }
-    return [(replace(row), closed, logs[row.figure]) for row, closed in entry.rows]
+    return [(row, closed, logs[row.figure]) for row, closed in entry.rows]

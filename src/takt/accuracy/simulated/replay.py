@@ -22,7 +22,7 @@ from takt.serving.tables import policy_of, pool_of
 
 from .runs import Run
 
-__all__ = ["LATENCIES", "VARIANTS", "LatencyError", "Replay", "pool_for", "replayed"]
+__all__ = ["LATENCIES", "VARIANTS", "LatencyError", "Replay", "pool_for", "replayed", "ways_of"]
 
 Floats = NDArray[np.float64]
 Engine = Callable[..., object]
@@ -94,6 +94,11 @@ def replayed(
     )
 
 
+def ways_of(run: Run) -> tuple[Variant, ...]:
+    """The variants that differ for a run: its own count of the cache only matters where another was recorded."""
+    return tuple(way for way in VARIANTS if way != "cache counted" or run.facts.blocks)
+
+
 def pool_for(run: Run, variant: Variant) -> Pool:
     """One replica as the run's was: `dp` engines side by side count as one that has the sum of their sizes."""
     chip, model, facts = find_accelerator(run.gpu), find_outline(run.model), run.facts
@@ -138,9 +143,7 @@ def pool_for(run: Run, variant: Variant) -> Pool:
 def _error(simulated: Floats, measured: Floats) -> LatencyError:
     known = measured > 0
     each = np.abs(simulated[known] / measured[known] - 1.0)
-    of = [
-        float(np.quantile(simulated, q) / np.quantile(measured, q) - 1.0) for q in _QUANTILES
-    ]
+    of = [float(np.quantile(simulated, q) / np.quantile(measured, q) - 1.0) for q in _QUANTILES]
     return LatencyError(
         median=float(np.median(each)),
         mean=float(np.mean(each)),

@@ -29,7 +29,9 @@ _TURNS = 4  # one to begin, two that count, one to end
 _LEAST_COUNTED = 16  # requests that count, however few users there are
 # Users × tokens of their answers, all turns together: some seconds and some hundred megabytes.
 MOST_STEPS_OF_USERS = 400_000_000
-_ENOUGH_BLOCKS = 1 << 24  # where weights don't fit by our count, but the run was made: then nothing is known of its room
+_ENOUGH_BLOCKS = (
+    1 << 24
+)  # where weights don't fit by our count, but the run was made: then nothing is known of its room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

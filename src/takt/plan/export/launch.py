@@ -17,8 +17,9 @@ from .arguments import check_argv
 from .command import Command
 from .kubernetes import command_of
 from .routers import default_hosts, host_router, hosts_variable, policy_of
-from .servers import Server, Unserved
-from .settings import Settings
+from .servers import Server, Unserved, node_chips
+from .settings import PORT, Settings
+from .sglang import drafts
 from .trtllm import mpi_words, trtllm_command
 
 __all__ = ["launch_commands", "launch_script", "notes_of"]
@@ -60,6 +61,7 @@ def launch_script(
         'cd "$(dirname "$0")"',
         "",
         f"export MODEL=${{MODEL:-{shlex.quote(repository)}}}",
+        f"export PORT=${{PORT:-{PORT}}}",
         *_hosts(servers),
         *_multi(servers),
     ]
@@ -88,7 +90,9 @@ def notes_of(server: Server, settings: Settings) -> list[str]:
         notes.append(f"Routed experts were counted in {pool.experts}, as a checkpoint stores them.")
     if pool.engine not in (server.engine, "generic", ""):
         notes.append(f"The plan's figures count the overheads of {pool.engine}.")
-    if pool.draft_tokens:
+    if pool.draft_tokens and server.engine == "sglang" and not drafts(server, settings):
+        notes.append("No drafts: SGLang makes none from prompts where attention is copied.")
+    elif pool.draft_tokens:
         how = "the model's own" if settings.own_drafts else "from the prompt (n-grams)"
         notes.append(
             f"Drafts are {how}; the plan counts on {pool.acceptance:.0%} of them being right: "
@@ -157,7 +161,11 @@ def _head_notes(servers: Sequence[Server], repository: str) -> list[str]:
     if "SET-ME" in repository:
         notes.append("# Set MODEL: the checkpoint's repository is not known.")
     if servers:
-        notes.append("# The *_HOSTS are the first machines of each pool's replicas; set them all.")
+        notes.append("# Set the *_HOSTS: host:port of the first machine of each replica.")
+        if any(server.node_chips < node_chips(server.pool.chip) for server in servers):
+            notes.append(
+                "# Replicas that share a machine: give each its own PORT and its own chips."
+            )
     return notes
 
 

@@ -99,6 +99,7 @@ def environment(repository: str, command: Command) -> list[Json]:
     """Variables that a command line uses, and what it needs beside them."""
     known: dict[str, Json] = {
         "MODEL": {"name": "MODEL", "value": repository},
+        "PORT": {"name": "PORT", "value": str(PORT)},
         "HOST_IP": {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         "NAMESPACE": {
             "name": "NAMESPACE",

@@ -47,7 +47,7 @@ def host_router(servers: Sequence[Server], router: str) -> Command | None:
     engine = _engine(servers)
     if engine not in ROUTED or sum(server.pool.replicas for server in servers) == 1:
         return None
-    words = [*_START[engine], "--host", "0.0.0.0", "--port", str(PORT)]
+    words = [*_START[engine], "--host", "0.0.0.0", "--port", "${PORT}"]
     words += ["--policy", policy_of(router)]
     if any(server.pool.role == "prompt" for server in servers):
         words += [_SPLIT[engine]]
@@ -64,7 +64,7 @@ def cluster_router(servers: Sequence[Server], router: str, plan: str) -> Command
     engine = _engine(servers)
     if engine not in ROUTED:
         return None
-    words = [*_START[engine], "--host", "0.0.0.0", "--port", str(PORT)]
+    words = [*_START[engine], "--host", "0.0.0.0", "--port", "${PORT}"]
     words += ["--policy", policy_of(router), "--service-discovery"]
     words += ["--service-discovery-port", str(PORT)]
     words += ["--service-discovery-namespace", "${NAMESPACE}"]
@@ -80,16 +80,16 @@ def cluster_router(servers: Sequence[Server], router: str, plan: str) -> Command
 def urls_of(server: Server) -> list[str]:
     """Where each replica listens."""
     hosts = range(server.pool.replicas)
-    return [f"http://${{{hosts_variable(server)}[{i}]}}:{PORT}" for i in hosts]
+    return [f"http://${{{hosts_variable(server)}[{i}]}}" for i in hosts]
 
 
 def default_hosts(server: Server) -> list[str]:
-    """Names for the first machines of a pool's replicas, until others are given."""
-    return [f"{server.name}-{i}" for i in range(server.pool.replicas)]
+    """Names and ports for the first machines of a pool's replicas, until others are given."""
+    return [f"{server.name}-{i}:{PORT}" for i in range(server.pool.replicas)]
 
 
 def hosts_variable(server: Server) -> str:
-    """Name of the list of hosts of a pool: the first machine of each replica."""
+    """Name of the list of hosts of a pool, `host:port`: the first machine of each replica."""
     return f"{server.name.upper().replace('-', '_')}_HOSTS"
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Unserved",
     "host_of",
     "image_of",
+    "node_chips",
     "quantised_on_load",
     "repository_of",
     "servers_of",
@@ -143,6 +144,12 @@ def host_of(what: str) -> int:
     return _servers().host[what].value
 
 
+def node_chips(chip: str) -> int:
+    """Chips of a machine, as the file says or assumes; 1 where nothing is known."""
+    device = _device(chip)
+    return 1 if device is None else device.nodes.get(chip, device.node_chips)
+
+
 def _server(pool: PlanPool, name: str, engine: str) -> Server | Unserved:
     if pool.role in ("attention", "ffn"):
         reason = "no open engine splits attention from feed-forward between two kinds of chips"
@@ -155,15 +162,15 @@ def _server(pool: PlanPool, name: str, engine: str) -> Server | Unserved:
         reason = f"{engine} does not serve on {pool.name}, {' and '.join(device.engines)} would"
         return Unserved(pool=pool, name=name, reason=reason)
     chosen = wish if wish in device.engines else device.engines[0]
-    node_chips = _chips_of_a_node(pool, device.nodes.get(pool.chip, device.node_chips))
+    each = _chips_of_a_node(pool, node_chips(pool.chip))
     return Server(
         pool=pool,
         name=name,
         engine=chosen,
         resource=device.resource,
         image=device.images.get(chosen) or image_of(chosen),
-        nodes=pool.chips // node_chips,
-        node_chips=node_chips,
+        nodes=pool.chips // each,
+        node_chips=each,
     )
 
 

@@ -5,9 +5,9 @@ The words are SGLang's (`arguments/sglang.toml`); what they mean: docs/export.md
 
 from .command import Command
 from .servers import Server, quantised_on_load
-from .settings import BOOTSTRAP_PORT, PORT, RENDEZVOUS_PORT, Settings
+from .settings import BOOTSTRAP_PORT, RENDEZVOUS_PORT, Settings
 
-__all__ = ["engine_options", "sglang_command"]
+__all__ = ["drafts", "engine_options", "sglang_command"]
 
 _KV = {"fp8": "fp8_e4m3", "bf16": "auto"}
 _MODES = {"prompt": "prefill", "decode": "decode"}
@@ -16,7 +16,7 @@ _MODES = {"prompt": "prefill", "decode": "decode"}
 def sglang_command(server: Server, settings: Settings) -> Command:
     """One machine of one replica; all its machines start alike."""
     words = ["python3", "-m", "sglang.launch_server", "--model-path", "${MODEL}"]
-    words += ["--host", "0.0.0.0", "--port", str(PORT), "--enable-metrics"]
+    words += ["--host", "0.0.0.0", "--port", "${PORT}", "--enable-metrics"]
     words += engine_options(server, settings)
     if server.nodes > 1:
         words += ["--nnodes", str(server.nodes), "--node-rank", "${NODE_RANK}"]
@@ -40,13 +40,16 @@ def engine_options(server: Server, settings: Settings) -> list[str]:
     if pool.kv in _KV:
         words += ["--kv-cache-dtype", _KV[pool.kv]]
     words += ["--max-running-requests", str(pool.max_seqs)]
-    words += ["--chunked-prefill-size", str(pool.max_step_tokens)]
+    # It wants whole blocks in each group's share of a chunk.
+    blocks = pool.block_tokens * layout.dp
+    chunk = max(blocks, pool.max_step_tokens // blocks * blocks)
+    words += ["--chunked-prefill-size", str(chunk)]
     if settings.context_tokens is not None:
         words += ["--context-length", str(settings.context_tokens)]
     words += ["--page-size", str(pool.block_tokens)]
     if not pool.prefix_caching:
         words += ["--disable-radix-cache"]
-    if pool.draft_tokens:
+    if pool.draft_tokens and drafts(server, settings):
         words += _drafts(pool.draft_tokens, settings.own_drafts)
     if pool.role in _MODES:
         words += ["--disaggregation-mode", _MODES[pool.role]]
@@ -54,6 +57,11 @@ def engine_options(server: Server, settings: Settings) -> list[str]:
     if pool.role == "prompt":
         words += ["--disaggregation-bootstrap-port", str(BOOTSTRAP_PORT)]
     return words
+
+
+def drafts(server: Server, settings: Settings) -> bool:
+    """Whether it can draft tokens here: from prompts not with attention copied (its `_handle_ngram` refuses)."""
+    return settings.own_drafts or server.pool.layout.dp == 1
 
 
 def _drafts(tokens: int, own: bool) -> list[str]:

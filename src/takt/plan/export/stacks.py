@@ -3,7 +3,6 @@
 Each says in `why_not` which plans it can't hold. Fields are those of the stacks' own schemas (docs/export.md). Knows no files.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 
 from takt.errors import UsageError, did_you_mean
@@ -16,7 +15,7 @@ from .servers import Server, host_of, image_of
 from .settings import PORT, Settings
 from .sglang import engine_options as sglang_options
 from .vllm import engine_options as vllm_options
-from .vllm import vllm_command
+from .vllm import transfer_options, vllm_command
 
 __all__ = ["STACKS", "dynamo_command", "stack_objects", "why_not"]
 
@@ -164,7 +163,8 @@ def _dynamo(
 ) -> Json:
     engine = servers[0].engine
     mode = _ROUTER_MODES.get(router, "round-robin")
-    words = ["python3", "-m", "dynamo.frontend", "--router-mode", mode, "--http-port", str(PORT)]
+    words = ["python3", "-m", "dynamo.frontend", "--router-mode", mode]
+    words += ["--http-port", str(PORT)]
     frontend: dict[str, Json] = {
         "componentType": "frontend",
         "replicas": 1,
@@ -218,8 +218,7 @@ def dynamo_command(server: Server, settings: Settings) -> Command:
     words = ["python3", "-m", "dynamo.vllm", "--model", "${MODEL}"]
     words += vllm_options(server, settings)
     if role:
-        transfer = {"kv_connector": "NixlConnector", "kv_role": "kv_both"}
-        words += ["--disaggregation-mode", role, "--kv-transfer-config", json.dumps(transfer)]
+        words += ["--disaggregation-mode", role, *transfer_options(server)]
     return Command(words=tuple(words))
 
 

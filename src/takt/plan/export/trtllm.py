@@ -34,7 +34,7 @@ def trtllm_command(server: Server, settings: Settings, options_file: str) -> Com
     """One replica. Over several machines MPI starts it, one process a chip."""
     pool, layout = server.pool, server.pool.layout
     chips = layout.tp * layout.dp
-    words = ["trtllm-serve", "serve", "${MODEL}", "--host", "0.0.0.0", "--port", str(PORT)]
+    words = ["trtllm-serve", "serve", "${MODEL}", "--host", "0.0.0.0", "--port", "${PORT}"]
     words += ["--tp_size", str(chips)]
     if layout.pp > 1:
         words += ["--pp_size", str(layout.pp)]

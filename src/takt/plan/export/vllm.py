@@ -8,9 +8,9 @@ from math import ceil
 
 from .command import Command
 from .servers import Server, quantised_on_load
-from .settings import PORT, RENDEZVOUS_PORT, Settings
+from .settings import RENDEZVOUS_PORT, Settings
 
-__all__ = ["engine_options", "vllm_command"]
+__all__ = ["engine_options", "transfer_options", "vllm_command"]
 
 _BLOCK = 16  # its caches have blocks of this many tokens or multiples, on GPUs
 _KV = {"fp8": "fp8", "bf16": "auto", "fp16": "float16"}
@@ -19,15 +19,23 @@ _ROLES = {"prompt": "kv_producer", "decode": "kv_consumer"}
 
 def vllm_command(server: Server, settings: Settings, *, follower: bool = False) -> Command:
     """One machine of one replica; `follower`: a machine of a replica after its first."""
-    words = ["vllm", "serve", "${MODEL}", "--host", "0.0.0.0", "--port", str(PORT)]
+    words = ["vllm", "serve", "${MODEL}", "--host", "0.0.0.0", "--port", "${PORT}"]
     words += engine_options(server, settings)
     words += _machines(server, follower)
-    if server.pool.role not in _ROLES:
+    words += transfer_options(server)
+    if server.pool.role == "both":
         return Command(words=tuple(words))
-    transfer = {"kv_connector": "NixlConnector", "kv_role": _ROLES[server.pool.role]}
-    words += ["--kv-transfer-config", json.dumps(transfer)]
     host = (("VLLM_NIXL_SIDE_CHANNEL_HOST", "${HOST_IP}"),)  # else others can't reach its caches
     return Command(words=tuple(words), environment=host)
+
+
+def transfer_options(server: Server) -> list[str]:
+    """How caches go from pool to pool; nothing for a pool that does both."""
+    role = _ROLES.get(server.pool.role)
+    if role is None:
+        return []
+    transfer = {"kv_connector": "NixlConnector", "kv_role": role}
+    return ["--kv-transfer-config", json.dumps(transfer)]
 
 
 def engine_options(server: Server, settings: Settings) -> list[str]:
@@ -50,7 +58,7 @@ def engine_options(server: Server, settings: Settings) -> list[str]:
     words += ["--max-num-seqs", str(seqs), "--max-num-batched-tokens", str(tokens)]
     if settings.context_tokens is not None:
         words += ["--max-model-len", str(settings.context_tokens)]
-    if pool.block_tokens % _BLOCK == 0:
+    if pool.kind == "gpu" and pool.block_tokens % _BLOCK == 0:
         words += ["--block-size", str(pool.block_tokens)]
     words += ["--enable-prefix-caching" if pool.prefix_caching else "--no-enable-prefix-caching"]
     if pool.draft_tokens:

@@ -16,7 +16,7 @@ from .kubernetes import Scaling, no_manifest, pool_objects, router_objects
 from .launch import launch_script, notes_of, options_name
 from .routers import default_hosts
 from .servers import Server, Unserved, repository_of, servers_of, slug
-from .settings import PORT, Settings
+from .settings import Settings
 from .stacks import STACKS, stack_objects, why_not
 from .trtllm import disaggregated_options, options_of
 from .yaml_text import yaml_of
@@ -104,7 +104,7 @@ def _option_files(servers: Sequence[Server], settings: Settings) -> dict[str, st
     chosen = [server for server in servers if server.engine == "trtllm"]
     files = {options_name(server): yaml_of([options_of(server, settings)]) for server in chosen}
     by_role = {
-        role: [f"{h}:{PORT}" for s in chosen if s.pool.role == role for h in default_hosts(s)]
+        role: [host for s in chosen if s.pool.role == role for host in default_hosts(s)]
         for role in ("prompt", "decode")
     }
     if by_role["prompt"] and by_role["decode"]:

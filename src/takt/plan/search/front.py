@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 __all__ = ["Point", "beats", "hides", "unbeaten"]
 
-_SAME = 0.03  # figures closer than this are no difference that anyone would act on
+_SAME = 0.05  # figures closer than this are no difference that anyone would act on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

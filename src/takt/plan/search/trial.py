@@ -17,7 +17,7 @@ from .site import default_site
 from .traffic import Rows, Sizes
 from .ways import Counts, Way, tiers_of
 
-__all__ = ["Trials", "figures_of", "missed", "misses"]
+__all__ = ["Trials", "figures_of", "meter_kw", "missed", "misses"]
 
 _WARM = 0.2  # of the requests of a simulation, while the fleet fills up
 _LATENCIES = ("ttft", "tpot", "e2e")
@@ -130,6 +130,13 @@ def figures_of(
         replications=len(outcomes),
         curves={name: outcomes[0].curve(name, _CURVE_POINTS) for name in _LATENCIES},
     )
+
+
+def meter_kw(way: Way, counts: Counts, figures: Figures) -> float | None:
+    """Kilowatts at the meter on average; None where a chip's power is unknown."""
+    if figures.j_per_token is None:
+        return None
+    return figures.j_per_token * _at_meter(way, counts) * way.rate * way.output / 1e3
 
 
 def _power_surcharge(question: Question, kw: float) -> float:

@@ -132,7 +132,8 @@ def _pool(workers: int) -> Generator[ProcessPoolExecutor, None, None]:
 @contextmanager
 def _undisturbed() -> Generator[None, None, None]:
     """Hold Ctrl-C back until the block is done: a worker or the pool, half started or stopped, cannot be ended cleanly."""
-    if threading.current_thread() is not threading.main_thread():  # which alone gets it
+    main = threading.current_thread() is threading.main_thread()  # which alone gets it
+    if not main or signal.getsignal(signal.SIGINT) is None:
         yield
         return
     came: list[int] = []

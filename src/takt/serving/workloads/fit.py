@@ -4,6 +4,7 @@ Nearness is the Kolmogorov–Smirnov distance (KS): the largest difference betwe
 values and of values drawn from what was fitted. Knows no files.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -235,7 +236,7 @@ def _length(tokens: Ints) -> LengthFit:
 
 
 def _near(n: int) -> float:
-    return max(GOOD_KS, 1.36 / n**0.5)
+    return max(GOOD_KS, 1.36 / math.sqrt(n))
 
 
 def _short(value: float) -> float:
