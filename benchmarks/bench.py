@@ -1,7 +1,7 @@
 """Speed of Takt on this machine, each figure beside a reference measured in the same run or published.
 
     python benchmarks/bench.py                    everything, some minutes
-    python benchmarks/bench.py --only decode      decode, compile, engines, encoders, systems, perf, host
+    python benchmarks/bench.py --only decode      decode, compile, engines, encoders, systems, perf, serving, host
     python benchmarks/bench.py --quick            tiny models: does it run at all
     python benchmarks/bench.py --json FILE        the same figures as JSON ("-": to stdout, in place of tables)
 
@@ -30,13 +30,14 @@ from measure import (
 )
 from native import native
 from rich.console import Console
+from serving import simulated
 from shapes import by_name
 from tables import print_tables
 
 from takt.chips import Chip, load_chip
 from takt.errors import TaktError
 
-SECTIONS = ("decode", "compile", "engines", "encoders", "systems", "perf", "host")
+SECTIONS = ("decode", "compile", "engines", "encoders", "systems", "perf", "serving", "host")
 BERT_BASE_CYCLES = 117_000  # published for the first chip of this kind: arXiv 2206.11062
 LLAMA_70B_TOKENS = 300.0  # a second and user, "more than": The Next Platform, 2023-11-27
 
@@ -53,6 +54,9 @@ class Plan:
     steps: tuple[tuple[str, int, int, int], ...]  # model, tp, dp, ep
     n_steps: int
     answers: tuple[tuple[str, ...], ...]  # arguments of takt
+    fleets: tuple[tuple[str, str, int, float], ...]  # model, chip, replicas, requests/s
+    n_requests: int
+    slow_requests: int
     host: tuple[tuple[str, str, int], ...]  # model, stored, tokens
     rounds: int
 
@@ -85,7 +89,26 @@ FULL = Plan(
         ("compare", "llama-3.3-70b", "--chips", "h200-sxm"),
         ("compare", "llama-3.3-70b"),
         ("compare", "deepseek-v3"),
+        (
+            "simulate",
+            "llama-3.1-8b",
+            "--chip",
+            "h100-sxm",
+            "--replicas",
+            "4",
+            "--rate",
+            "20",
+            "--requests",
+            "100000",
+            "--prompt",
+            "1137",
+            "--output",
+            "212",
+        ),
     ),
+    fleets=(("llama-3.1-8b", "h100-sxm", 4, 20.0), ("llama-3.1-8b", "h100-sxm", 4, 200.0)),
+    n_requests=100_000,
+    slow_requests=500,
     host=(
         ("default", "f16", 64),
         ("default", "q8_0", 64),
@@ -105,6 +128,9 @@ QUICK = Plan(
     steps=(("qwen3-8b", 1, 1, 1),),
     n_steps=20,
     answers=(("--version",),),
+    fleets=(("llama-3.1-8b", "h100-sxm", 2, 10.0),),
+    n_requests=50,
+    slow_requests=20,
     host=(("tiny", "f16", 4),),
     rounds=2,
 )
@@ -176,6 +202,14 @@ def _cases(name: str, plan: Plan, chip: Chip, rounds: int, threads: int) -> Iter
             yield f"{case[0]} on {case[2]} chips", lambda c=case: partition(*c)
     elif name == "perf":
         yield from _perf_cases(plan, rounds)
+    elif name == "serving":
+        for case in plan.fleets:
+            yield (
+                f"{plan.n_requests:,} requests of {case[0]} at {case[3]:g}/s",
+                lambda c=case: simulated(
+                    *c, requests=plan.n_requests, slow=plan.slow_requests, rounds=rounds
+                ),
+            )
     elif name == "host":
         yield from _host_cases(plan, rounds, threads)
     else:

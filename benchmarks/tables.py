@@ -18,6 +18,7 @@ from measure import (
 from native import Native
 from rich.console import Console, Group
 from rich.table import Table
+from serving import Simulated
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -163,6 +164,25 @@ def _perf_tables(rows: list[StepCosts | FirstAnswer]) -> Group:
     return Group(steps, answers)
 
 
+def _serving_table(rows: list[Simulated]) -> Table:
+    table = _table(
+        "Requests simulated, 1,137 tokens in and 212 out: fast engine beside slow engine; median (least–most)",
+        "fleet", "requests", "steps", "seconds", "ns a step", "requests/s", "slow engine", "fast ÷ slow",
+    )  # fmt: skip
+    for r in rows:
+        table.add_row(
+            r.fleet,
+            f"{r.requests:,}",
+            f"{r.steps:,}",
+            _range(r.seconds, 2),
+            _range(r.ns_per_step, 0),
+            f"{r.requests_per_s.median:,.0f}",
+            f"{r.slow_requests_per_s.median:,.0f}",
+            _range(r.ratio, 0),
+        )
+    return table
+
+
 def _host_table(rows: list[Native]) -> Table:
     table = _table(
         "llama.cpp on these processors: ms a token after the first, and ms to the first; median (least–most)",
@@ -190,6 +210,7 @@ TABLES: Mapping[str, Callable[[list[Any]], Table | Group]] = {
     "encoders": _encoder_table,
     "systems": _system_table,
     "perf": _perf_tables,
+    "serving": _serving_table,
     "host": _host_table,
 }
 

@@ -31,9 +31,9 @@ def quick(repository: Path) -> dict[str, Any]:
 
 
 def test_every_section_reports_its_cases(quick: dict[str, Any]) -> None:
-    sections = ("decode", "compile", "engines", "encoders", "systems", "host")
+    sections = ("decode", "compile", "engines", "encoders", "systems", "serving", "host")
     assert set(quick) == {"machine", "perf", *sections}
-    assert [len(quick[name]) for name in sections] == [1] * 6
+    assert [len(quick[name]) for name in sections] == [1] * 7
     assert len(quick["perf"]) == 2  # steps priced, and a first answer
 
 
@@ -52,6 +52,13 @@ def test_priced_steps_take_longer_than_their_rooflines(quick: dict[str, Any]) ->
     assert steps["ratio"]["most"] <= steps["loop_ms"]["most"] / steps["ours_ms"]["least"]
     assert answer["command"] == "takt --version"
     assert answer["ratio"]["least"] > 0
+
+
+def test_requests_are_simulated_by_both_engines(quick: dict[str, Any]) -> None:
+    (case,) = quick["serving"]
+    assert (case["requests"], case["slow_requests"]) == (50, 20)
+    assert case["steps"] > 212
+    assert case["ratio"]["least"] > 1
 
 
 def test_the_bare_roofline_of_the_loop_counts_what_step_cost_counts(

@@ -264,6 +264,12 @@ def test_drafts_come_from_the_model_where_it_makes_some(own: bool, methods: Any)
     assert value(words, "--speculative-num-draft-tokens") == "4"
 
 
+@pytest.mark.parametrize(("model", "method"), [("deepseek-v3", "mtp"), ("llama-3.3-70b", "ngram")])
+def test_the_catalogue_says_which_models_draft_themselves(model: str, method: str) -> None:
+    plan = plan_of("drafts", pool(draft_tokens=1))
+    assert f'"method": "{method}"' in export_files(plan_set(model=model), plan)["launch.sh"]
+
+
 def test_sglang_makes_no_drafts_from_prompts_where_attention_is_copied() -> None:
     assert "--speculative-algorithm" not in words_of(experts(), "sglang")
     assert "--speculative-algorithm" in words_of(experts(), "sglang", own_drafts=True)

@@ -36,6 +36,7 @@ from takt.serving.sweeps import (
     sweep,
     write_parquet,
 )
+from takt.serving.sweeps.processes import _undisturbed
 from takt.serving.sweeps.store import Kept
 from takt.serving.sweeps.task import content_of, digest
 from takt.serving.sweeps.work import Done, Job, perform
@@ -360,8 +361,19 @@ def test_a_consumer_that_stops_stops_the_workers(tmp_path: Path) -> None:
     results = sweep(tasks, runner=TWO)
     assert next(results).content is not None
     until(ticks.exists, "a long task")
+    start = time.monotonic()
     results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 20  # the tasks take a minute each
     assert quiet(ticks)
+
+
+def test_an_interrupt_waits_until_a_worker_is_started() -> None:
+    reached = False
+    with pytest.raises(KeyboardInterrupt), _undisturbed():
+        signal.raise_signal(signal.SIGINT)
+        reached = True
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # --- the store -------------------------------------------------------------------------------------------------------

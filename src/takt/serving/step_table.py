@@ -75,7 +75,8 @@ class StepTable:
       less than which no step takes that reads it (None: the same).
     - `floor_ns`: over mean context (its axis is `decode_ns.y`): what one token's way takes, however few there are.
     - `groups`: of them each reads texts of its own. In a step without users tokens, rows and `alone_ns` count as `groups`
-      times the longest chunk's at least. `prompt_ns` and `alone_ns` hold a group's share: 1 / `groups`.
+      times the longest chunk's at least; beside users `alone_ns` counts once for each text, at most `groups` times.
+      `prompt_ns` and `alone_ns` hold a group's share: 1 / `groups`.
     - `decode_w`, `prompt_w`: watts of all chips of the replica while it generates, while it reads; `idle_w` otherwise, and
       for the part of a step in which it waits for `floor_ns`.
     - `basis`, `decode_error`, `prompt_error`, `energy_error`: what figures rest on and the median relative error to expect
@@ -139,7 +140,8 @@ class StepTable:
             work = work + attention
             generating = _counted(self.tokens_ns, tokens) + _counted(self.rows_ns, users)
             generating = generating + attention
-        work = work + max(reading, lanes * slowest)
+        beside = min(len(chunks), self.groups) if users else lanes
+        work = work + max(reading, beside * slowest)
         i, v = _place(self.decode_ns.y, mean)
         j = min(i + 1, len(self.floor_ns) - 1)
         low = float(self.floor_ns[i])

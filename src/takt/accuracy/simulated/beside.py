@@ -22,7 +22,7 @@ from ..metrics import Metric, grouped_metrics, ratios
 from ..observe import Observation
 from ..report import Scored
 from ..setups import Setup, setup_of
-from .protocol import protocol_of
+from .protocol import Statistic, protocol_of
 from .steady import Steady, SteadySetup, largest, steady_of
 
 __all__ = ["FIGURES", "Beside", "Left", "metrics_of", "sampled", "simulated_beside"]
@@ -58,9 +58,17 @@ class Beside:
 
 
 def simulated_beside(
-    scored: Scored, *, n_rows: int, seed: int = 0, progress: Progress | None = None
+    scored: Scored,
+    *,
+    n_rows: int,
+    seed: int = 0,
+    ttft: Statistic | None = None,
+    progress: Progress | None = None,
 ) -> Beside:
-    """Simulate `n_rows` of the rows that suit (0: all of them); `progress` hears (cases done, cases)."""
+    """Simulate `n_rows` of the rows that suit (0: all of them); `progress` hears (cases done, cases).
+
+    `ttft`: the figure over requests that measured times to the first token are taken for, where not as protocols say.
+    """
     figures = _figures_of(scored)
     suited = [entry for entry in figures.values() if _suits(entry.item.case)]
     chosen = sampled([entry.item for entry in suited], n_rows)
@@ -79,7 +87,7 @@ def simulated_beside(
             except TaktError as error:
                 reasons[str(error).split("\n")[0]] += 1
                 continue
-            found += _rows(entry, steady)
+            found += _rows(entry, steady, ttft)
     left = tuple(Left(reason=r, count=n) for r, n in sorted(reasons.items()))
     return Beside(
         rows=tuple(row for row, _, _ in found),
@@ -189,14 +197,16 @@ def _steady(table: SteadySetup, case: Case, factor: float, seed: int) -> Steady:
     )
 
 
-def _rows(entry: _Entry, steady: Steady) -> list[tuple[Observation, float, float]]:
+def _rows(
+    entry: _Entry, steady: Steady, ttft: Statistic | None
+) -> list[tuple[Observation, float, float]]:
     measured = entry.item.case.measured
     rate = steady.requests_per_s
     if measured.output_tokens_per_s is not None:
         rate = steady.output_tokens_per_s
     elif measured.total_tokens_per_s is not None:
         rate = steady.total_tokens_per_s
-    is_mean = protocol_of(entry.item.case).ttft == "mean"
+    is_mean = (ttft or protocol_of(entry.item.case).ttft) == "mean"
     ttft_s = steady.ttft_mean_s if is_mean else steady.ttft_median_s
     logs = {
         "tpot": float(np.log(1e3 * steady.tpot_s)),

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ..case import Case
 
-__all__ = ["SPREAD", "Protocol", "protocol_of"]
+__all__ = ["SPREAD", "Protocol", "Statistic", "protocol_of"]
 
 Statistic = Literal["mean", "median"]
 # Lengths that were drawn lie evenly within so much of their mean: 0.8 to 1 times a nominal length, as InferenceX draws them.

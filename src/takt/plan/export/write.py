@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from takt.errors import DataError, UsageError, did_you_mean
+from takt.models.outlines import OUTLINES, outline_of
 
 from ..plans import Plan, PlanSet
 from .document import json_of
@@ -40,6 +41,7 @@ def export_plan(
     """Write the files of one plan (`plan`: its id, "" the winner) to a folder that is not there yet.
 
     - `stack`: one of `STACKS`, or `all` that can hold the plan; `engine`: of `servers_of`.
+    - `settings`: None for what the catalogue knows of the model.
     - `force`: a folder that an export wrote is replaced; any other never is.
 
     Returns the files, in order. Raises UsageError for what can't be exported so, DataError where nothing can be written.
@@ -82,7 +84,7 @@ def export_files(
     if stack not in ("all", *STACKS):
         hint = did_you_mean(stack, STACKS) or f"known are all, {', '.join(STACKS)}"
         raise UsageError(f"no stack '{stack}'", hint=hint)
-    settings = settings or Settings()
+    settings = settings or _settings_of(plan_set.model)
     repository = repository_of(plan_set.model)
     app = slug(plan_set.model)[-_APP_LENGTH:].strip("-")
     parts = servers_of(plan, engine)
@@ -97,6 +99,11 @@ def export_files(
             files |= _stack_files(each, servers, plan, app, repository, settings, scaling, missing)
     files["README.txt"] = _readme(plan_set, plan, parts, settings, tuple(files), missing)
     return files
+
+
+def _settings_of(model: str) -> Settings:
+    """What the catalogue knows of a model by name."""
+    return Settings(own_drafts=model in OUTLINES and outline_of(model).n_draft_layers > 0)
 
 
 def _option_files(servers: Sequence[Server], settings: Settings) -> dict[str, str]:

@@ -18,7 +18,7 @@ from .question import Question
 from .size import Sized, Stop, confirm, size
 from .trial import Trials, figures_of, misses
 from .traffic import Sizes
-from .ways import Counts, Way
+from .ways import MOST_REPLICAS, Counts, Way
 
 __all__ = ["Finder", "Found", "rank"]
 
@@ -49,8 +49,12 @@ class Finder:
     progress: Progress
     front: list[Found] = field(default_factory=list)
     others: list[Found] = field(default_factory=list)
+    sized: list[Sized] = field(default_factory=list)
     short: list[Sized] = field(default_factory=list)  # would do, were there enough chips
     dropped: list[Dropped] = field(default_factory=list)
+    slow: list[Way] = field(default_factory=list)
+    limited: list[tuple[Way, Counts, str]] = field(default_factory=list)
+    stopped: list[tuple[Way, Stop]] = field(default_factory=list)
 
     def screen(self, ways: Sequence[Way]) -> list[tuple[Way, Counts]]:
         """Those that may meet targets and limits with the fewest replicas, the cheapest bound first."""
@@ -58,14 +62,20 @@ class Finder:
         for way in ways:
             missing = never(limits, way)
             if missing is not None:
+                self.limited.append((way, tuple(1 for _ in way.parts), missing))
                 self._drop(way.words, "limit", missing)
                 continue
             least = way.least(targets)
             if least is None:
+                self.slow.append(way)
                 self._drop(way.words, "target", _too_slow(way, self.question))
+                continue
+            if sum(least) > MOST_REPLICAS:
+                self._drop(way.words, "limit", f"at least {sum(least):,} replicas, at most {MOST_REPLICAS:,}")
                 continue
             reason = beyond(limits, way, least)
             if reason is not None:
+                self.limited.append((way, least, f"at best {reason}"))
                 self._drop(way.id_of(least), "limit", f"at best {reason}")
                 continue
             kept.append((way, least))
@@ -81,6 +91,7 @@ class Finder:
         """One way: its fewest replicas, and its place beside the plans found so far."""
         sized = size(self.trials, way, least, lambda counts: self._given_up(way, counts))
         if isinstance(sized, Stop):
+            self.stopped.append((way, sized))
             self._drop(way.id_of(sized.counts), sized.stage, sized.reason)
             return
         if beyond_supply(self.question.limits, way, sized.counts):
@@ -90,7 +101,18 @@ class Finder:
                 beyond_supply(self.question.limits, way, sized.counts) or "",
             )  # fmt: skip
             return
+        self.sized.append(sized)
         self._place(way, sized.counts, sized.outcome)
+
+    def fits(self, way: Way, counts: Counts) -> bool:
+        """Takes a fleet with given numbers into the front; False where it misses a target with all seeds."""
+        outcomes = [self.trials.run(way, counts, seed) for seed in self.trials.seeds()]
+        wrong = misses(outcomes, self.question.targets)
+        if wrong:
+            self._drop(way.id_of(counts), "simulated", wrong[0])
+            return False
+        self.front.append(self._found(way, counts, outcomes, sure=True))
+        return True
 
     def lighter(self) -> None:
         """More replicas than it takes, of the plans that none beats: dearer, but faster for each user."""

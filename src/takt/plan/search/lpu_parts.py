@@ -32,10 +32,7 @@ _DEPLOYMENTS = 3
 def lpu_parts(question: Question, lpus: Lpus, sizes: Sizes) -> Iterator[Part]:
     """Every schedule of the model on a system, for prompts and tokens. Raises CapacityError or UnsupportedError for none."""
     context = max(1, round(sizes.prompt + sizes.output))
-    request = replace(
-        question.request(sizes, question.precisions[0]),
-        prompt_tokens=max(1, sizes.longest - round(sizes.output)),
-    )
+    request = question.request(sizes, question.precisions[0], longest=True)
     for steps, _ in schedules_of(question.model, lpus, request):
         pool = lpu_pool(
             steps, name=lpus.label, replicas=1, expected_context=min(context, request.context_tokens)

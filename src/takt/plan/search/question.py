@@ -72,10 +72,11 @@ class Question:
         """Drawn requests, kept to be simulated more than once."""
         return self.traffic.rows(rate, requests, seed)
 
-    def request(self, sizes: Sizes, precision: str) -> Request:
-        """The same in the words of a comparison: mean lengths, and the targets."""
+    def request(self, sizes: Sizes, precision: str, *, longest: bool = False) -> Request:
+        """The same in the words of a comparison: mean lengths (or the `longest` request's), and the targets."""
+        prompt = sizes.longest - ceil(sizes.output) if longest else ceil(sizes.prompt)
         return Request(
-            prompt_tokens=max(1, ceil(sizes.prompt)),
+            prompt_tokens=max(1, prompt),
             output_tokens=max(1, ceil(sizes.output)),
             tpot_s=self.targets.tpot_s or _ANY_S,
             ttft_s=self.targets.ttft_s,

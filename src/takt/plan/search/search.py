@@ -9,12 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ..compare import check_length
-from ..plans import Dropped, Plan, PlanSet
+from ..plans import PlanSet
 from .candidates import Offer, ways_of
-from .finder import Finder, rank
+from .finder import Finder, Found, rank
+from .mixed import mixed_fleets
+from .nearest import nearest_plan
 from .question import Question
 from .traffic import Sizes
 from .trial import Trials
+from .ways import Counts, Way
+from .what_if import sensitivity_of, what_ifs_of
 
 __all__ = ["search"]
 
@@ -29,24 +33,38 @@ def search(question: Question, offer: Offer, progress: Progress | None = None) -
     """
     tell = progress or (lambda what, done, of: None)
     sizes = question.sizes()
-    check_length(question.model, question.request(sizes, question.precisions[0]))
+    check_length(question.model, question.request(sizes, question.precisions[0], longest=True))
     ways, dropped = ways_of(question, offer, sizes, lambda what: tell(what, 0, 0))
-    finder = Finder(question, sizes, Trials(question, sizes, question.traffic.rate), tell)
-    finder.dropped += dropped
+    trials = Trials(question, sizes, question.traffic.rate)
+    finder = Finder(question, sizes, trials, tell, dropped=dropped)
     screened = finder.screen(ways)
     finder.simulate(screened)
+    tell("other batches", len(screened), len(screened))
     finder.vary()
+    if question.limits.supply:
+        mixed_fleets(finder)
+    tell("lighter loads", len(screened), len(screened))
     finder.lighter()
-    return _answer(question, offer, sizes, finder, len(ways), len(screened))
+    tell("all seeds", len(screened), len(screened))
+    kept = finder.settle()
+    tell("what would change it", len(screened), len(screened))
+    return _answer(finder, kept, len(ways), screened)
 
 
 def _answer(
-    question: Question, offer: Offer, sizes: Sizes, finder: Finder, n_ways: int, n_screened: int
+    finder: Finder,
+    kept: Sequence[Found],
+    n_ways: int,
+    screened: Sequence[tuple[Way, Counts]],
 ) -> PlanSet:
-    kept = finder.settle()
-    rest = [found for found in finder.front if found not in kept]
-    others = sorted([*rest, *finder.others], key=rank)[:_OTHERS]
-    pareto = tuple(found.plan for found in kept)
+    question, sizes = finder.question, finder.sizes
+    rest = sorted(
+        [*(found for found in finder.front if found not in kept), *finder.others], key=rank
+    )
+    winner = kept[0] if kept else None
+    plans = [*kept, *rest]
+    what_ifs = what_ifs_of(question, sizes, plans, winner) if winner else ()
+    sensitivity = sensitivity_of(question, sizes, plans, winner, screened) if winner else ()
     return PlanSet(
         model=question.model.name,
         workload=question.traffic.description,
@@ -56,24 +74,72 @@ def _answer(
         targets=question.targets,
         limits=question.limits,
         seed=question.seed,
-        pareto=pareto,
-        others=tuple(found.plan for found in others),
-        nearest=None,
+        pareto=tuple(found.plan for found in kept),
+        others=tuple(found.plan for found in rest[:_OTHERS]),
+        nearest=None if kept else nearest_plan(finder),
         dropped=tuple(finder.dropped),
-        proof=proof(finder, n_ways, n_screened),
-        what_ifs=(),
-        sensitivity=(),
-        assumptions=(),
+        proof=_proof(finder, kept, n_ways, len(screened)),
+        what_ifs=what_ifs,
+        sensitivity=sensitivity,
+        assumptions=_assumptions(question, sizes, plans),
     )
 
 
-def proof(finder: Finder, n_ways: int, n_screened: int) -> tuple[str, ...]:
+def _proof(finder: Finder, kept: Sequence[Found], n_ways: int, n_screened: int) -> tuple[str, ...]:
     """Sentences on why the rest was dropped, with their numbers."""
     stages = Counter(each.stage for each in finder.dropped)
+    question = finder.question
+    lines = [
+        f"{n_ways:,} ways to serve fit some memory: a chip or two, a layout, number types, prompts and tokens together or "
+        f"apart. {stages['fit']:,} more do not hold the model or cannot hand over a cache.",
+        f"{stages['target']:,} ways miss a target with one user alone and nothing else to do, which no number of replicas "
+        f"mends; {stages['limit']:,} break a limit.",
+        "The bound of a way: a steady mean number of users on each replica, every prompt in shared steps, nobody waits. "
+        "A simulation adds chance and waiting to the same step times, so it takes at least as many replicas, "
+        "chips, dollars and watts.",
+        f"{n_screened:,} ways were taken up in the order of their bound. {stages['bound']:,} were given up because at every "
+        "number of replicas left to try a simulated plan is at least as good in dollars, speed, joules, watts "
+        "and floor as the bound.",
+        f"{stages['simulated']:,} were simulated and are no better than another plan, or meet the targets with no number "
+        f"of replicas. Plans shown keep the targets with 95 % confidence over {question.replications} seeds of "
+        f"{question.share(finder.sizes, question.traffic.rate)[0]:,} requests.",
+    ]
+    hidden = _next_best(finder, kept)
+    return (*lines, hidden) if hidden else tuple(lines)
+
+
+def _next_best(finder: Finder, kept: Sequence[Found]) -> str | None:
+    """The cheapest that was simulated after the winner, in words."""
+    priced = [found for found in kept if found.plan.figures.usd_per_h is not None]
+    if len(priced) < 2:
+        return None
+    first, second = priced[:2]
+    a, b = first.plan.figures.usd_per_h or 0.0, second.plan.figures.usd_per_h or 0.0
     return (
-        f"{n_ways:,} ways to serve were looked at: chip, layout, number types, prompts and tokens together or apart.",
-        f"{stages['fit']:,} chips or ways do not hold the model, {stages['target']:,} ways miss a target with one user alone, "
-        f"{stages['limit']:,} break a limit with the fewest replicas.",
-        f"{n_screened:,} were left; {stages['bound']:,} of these were given up because plans that were simulated are at least as "
-        f"good in every figure as they can be, {stages['simulated']:,} because of their own simulation.",
+        f"The cheapest plan, {first.plan.id}, costs ${a:,.4g} an hour; the next of the set, {second.plan.id}, "
+        f"${b:,.4g} ({100 * (b / a - 1) if a else 0:.3g} % more)."
     )
+
+
+def _assumptions(
+    question: Question, sizes: Sizes, plans: Sequence[Found]
+) -> tuple[tuple[str, str, str, str], ...]:
+    """(what, value, kind, source): of the site, of prices and chips in the plans, of what their times rest on."""
+    rows = list(question.site.assumptions)
+    rows += [row for found in plans for part in found.way.parts for row in part.assumptions]
+    _, share = question.share(sizes, question.traffic.rate)
+    if share > 1:
+        text = f"a {share:,}th of each fleet is simulated with a {share:,}th of the traffic"
+        rows.append(("simulated share", text, "assumed", "larger fleets wait less, so this is on the safe side"))
+    basis = sorted({part for found in plans for part in found.plan.basis})
+    rows += [("basis", part.partition(": ")[2] or part, _kind_of(part), "") for part in basis]
+    return tuple(dict.fromkeys(rows))
+
+
+def _kind_of(basis: str) -> str:
+    """published, measured, derived or assumed: fitted, simulated and roofline figures are derived."""
+    head = basis.partition(":")[0].split("/")
+    for kind in ("assumed", "measured", "published"):
+        if kind in head:
+            return kind
+    return "derived"

@@ -4,21 +4,19 @@ Starts at the bound, grows until the targets are met, then closes in from below.
 prompts and tokens apart grow by whichever target is missed. Knows no money.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from takt.serving.outcome import Outcome
-
 from ..plans import Targets
-from .trial import Trials, missed, misses
+from .trial import Run, Trials, missed, misses
 from .ways import MOST_REPLICAS, Counts, Way
 
-__all__ = ["Sized", "Stop", "confirm", "size"]
+__all__ = ["Sized", "Stop", "raised", "size"]
 
 _GROWTH = (1.12, 1.12, 1.2, 1.3, 1.5)
 _MOST_STEPS = 24
-_MOST_RAISES = 12
+_LITTLE = 1.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,7 +25,7 @@ class Sized:
 
     way: Way
     counts: Counts
-    outcome: Outcome
+    run: Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +35,7 @@ class Stop:
     reason: str
     stage: str
     counts: Counts
-    outcome: Outcome | None
+    run: Run | None
 
 
 def size(
@@ -46,49 +44,38 @@ def size(
     """The fewest replicas from `least` up. `given_up` says why so many replicas and more are not worth a simulation."""
     targets = trials.question.targets
     counts, failed = least, list(least)
-    outcome: Outcome | None = None
+    run: Run | None = None
     for step in range(_MOST_STEPS):
         reason = given_up(counts)
         if reason is not None:
-            return Stop(reason=reason, stage="bound", counts=counts, outcome=outcome)
+            return Stop(reason=reason, stage="bound", counts=counts, run=run)
         if sum(counts) > MOST_REPLICAS:
             break
-        outcome = trials.run(way, counts, trials.question.seed)
-        wrong = missed(outcome, targets)
+        run = trials.run(way, counts, trials.question.seed)
+        wrong = missed(run, targets)
         if not wrong:
-            return _fewest(trials, way, counts, least, tuple(failed), outcome)
-        if "completed" in wrong and outcome.too_long:
-            reason = f"{outcome.too_long:,} requests are longer than its cache"
-            return Stop(reason=reason, stage="fit", counts=counts, outcome=outcome)
+            return _fewest(trials, way, counts, least, tuple(failed), run)
+        if "completed" in wrong and run.too_long:
+            reason = f"{run.too_long:,} requests are longer than its cache"
+            return Stop(reason=reason, stage="fit", counts=counts, run=run)
         growth = _GROWTH[min(step, len(_GROWTH) - 1)]
         grown = [_raised(n, growth) if i in _guilty(way, wrong) else n for i, n in enumerate(counts)]
         failed = [n + 1 if g > n else f for n, g, f in zip(counts, grown, failed, strict=True)]
         counts = tuple(grown)
-    wrong_words = ", ".join(misses([outcome], targets)) if outcome else "too many replicas"
+    wrong_words = ", ".join(misses([run], targets)) if run else "too many replicas"
     return Stop(
         reason=f"no number of replicas to {counts} meets the targets: {wrong_words}",
         stage="simulated",
         counts=counts,
-        outcome=outcome,
+        run=run,
     )
 
 
-def confirm(trials: Trials, way: Way, counts: Counts) -> tuple[Counts, list[Outcome], tuple[str, ...]]:
-    """As many replicas as keep the targets with 95 % confidence over all seeds: (counts, runs, what is still missed)."""
-    targets: Targets = trials.question.targets
-    for _ in range(_MOST_RAISES):
-        outcomes = [trials.run(way, counts, seed) for seed in trials.seeds()]
-        wrong = misses(outcomes, targets)
-        if not wrong:
-            break
-        names = {name for each in outcomes for name in missed(each, targets)}
-        if not names:
-            names = {"ttft", "tpot"}
-        guilty = _guilty(way, tuple(names))
-        counts = tuple(
-            _raised(n, 1.02) if i in guilty else n for i, n in enumerate(counts)
-        )
-    return counts, outcomes, wrong
+def raised(way: Way, counts: Counts, runs: Sequence[Run], targets: Targets) -> Counts:
+    """A little more of the parts that would help with what some seed missed."""
+    names = {name for run in runs for name in missed(run, targets)} or {"ttft", "tpot"}
+    guilty = _guilty(way, tuple(names))
+    return tuple(_raised(n, _LITTLE) if i in guilty else n for i, n in enumerate(counts))
 
 
 def _raised(n: int, growth: float) -> int:
@@ -109,20 +96,20 @@ def _guilty(way: Way, wrong: tuple[str, ...]) -> set[int]:
 
 
 def _fewest(
-    trials: Trials, way: Way, counts: Counts, least: Counts, failed: Counts, outcome: Outcome
+    trials: Trials, way: Way, counts: Counts, least: Counts, failed: Counts, run: Run
 ) -> Sized:
     """Each part in turn between the fewest not known to fail and what was met."""
     targets = trials.question.targets
-    best, found = list(counts), outcome
+    best, found = list(counts), run
     for i in range(len(counts)):
         low, high = max(least[i], failed[i]), best[i]
         while low < high:
             middle = (low + high) // 2
             tried = tuple([*best[:i], middle, *best[i + 1 :]])
-            run = trials.run(way, tried, trials.question.seed)
-            if missed(run, targets):
+            again = trials.run(way, tried, trials.question.seed)
+            if missed(again, targets):
                 low = middle + 1
             else:
-                high, found = middle, run
+                high, found = middle, again
         best[i] = high
-    return Sized(way=way, counts=tuple(best), outcome=found)
+    return Sized(way=way, counts=tuple(best), run=found)

@@ -1,15 +1,18 @@
 """Simulations of candidate plans: the same requests for all of them, and figures over several seeds.
 
-A simulator asks for requests by seed and gives what one fleet made of them. Requests are drawn once for each
-(rate, number, seed) and kept, so that plans differ by what they are and not by what they were sent. Knows no search.
+Requests are drawn once for each (rate, number, seed) and kept, so that plans differ by what they are and not by what they were
+sent. Runs go through `takt.serving.sweeps` where there is a store to resume from or a runner to share them; here and
+now otherwise. Knows no search.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from takt.serving.outcome import Latency, Outcome
+from takt.serving import Fleet
+from takt.serving.outcome import Outcome
 from takt.serving.replications import Interval
 from takt.serving.simulate import simulate
+from takt.serving.sweeps import Runner, Store, Task, sweep
 
 from ..plans import Figures, Measure, Targets
 from .question import Question
@@ -17,118 +20,189 @@ from .site import default_site
 from .traffic import Rows, Sizes
 from .ways import Counts, Way, tiers_of
 
-__all__ = ["Trials", "figures_of", "meter_kw", "missed", "misses"]
+__all__ = ["LATENCIES", "Run", "Trial", "Trials", "figures_of", "meter_kw", "missed", "misses", "run_trial"]
 
+LATENCIES = ("ttft", "tpot", "e2e")
 _WARM = 0.2  # of the requests of a simulation, while the fleet fills up
-_LATENCIES = ("ttft", "tpot", "e2e")
 _PERCENTILES = ("mean", "p50", "p90", "p99")
 _CURVE_POINTS = 60
+_CURVES = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trial:
+    """One simulation to be run, whole: what a task of a sweep is named by."""
+
+    fleet: Fleet
+    rows: Rows
+    seed: int
+    warmup: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a search keeps of an outcome. Latencies by name (`LATENCIES`) and percentile, in milliseconds.
+
+    `utilisation`, `kv_occupancy`: of all pools, by their chips. `curves`: (seconds, share of requests).
+    """
+
+    requests: int
+    completed: int
+    too_long: int
+    latency_ms: Mapping[str, Mapping[str, float]]
+    goodput: float
+    throughput_tok_s: float
+    j_per_token: float | None
+    utilisation: float
+    kv_occupancy: float
+    curves: Mapping[str, _CURVES]
+
+
+def run_trial(trial: Trial) -> Run:
+    """Run it."""
+    outcome = simulate(trial.rows, trial.fleet, seed=trial.seed, warmup=trial.warmup)
+    latencies = {name: getattr(outcome, f"{name}_ms") for name in LATENCIES}
+    return Run(
+        requests=outcome.requests,
+        completed=outcome.completed,
+        too_long=outcome.too_long,
+        latency_ms={
+            name: {at: getattr(latency, at) for at in _PERCENTILES}
+            for name, latency in latencies.items()
+            if latency is not None
+        },
+        goodput=outcome.goodput or 0.0,
+        throughput_tok_s=outcome.throughput_tok_s,
+        j_per_token=outcome.energy_j_per_token,
+        utilisation=_by_chips(outcome, "utilisation"),
+        kv_occupancy=_by_chips(outcome, "kv_mean"),
+        curves={name: outcome.curve(name, _CURVE_POINTS) for name in LATENCIES},
+    )
+
+
+def _by_chips(outcome: Outcome, name: str) -> float:
+    parts = [(getattr(pool, name), pool.replicas * pool.chips) for pool in outcome.pools]
+    known = [(value, weight) for value, weight in parts if value is not None]
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else 0.0
 
 
 @dataclass(slots=True, eq=False)
 class Trials:
-    """Runs simulations for one question at one rate; owns drawn requests and counts runs."""
+    """Runs simulations for one question at one rate; owns drawn requests and counts runs.
+
+    `runner` shares out batches of runs; `store` keeps every run and is asked first.
+    """
 
     question: Question
     sizes: Sizes
     rate: float
+    runner: Runner | None = None
+    store: Store | None = None
     runs: int = 0
     _rows: dict[int, Rows] = field(default_factory=dict)
 
-    @property
-    def share(self) -> int:
-        """One n-th of a fleet is simulated with one n-th of the traffic."""
-        return self.question.share(self.sizes, self.rate)[1]
-
-    def run(self, way: Way, counts: Counts, seed: int) -> Outcome:
+    def run(self, way: Way, counts: Counts, seed: int) -> Run:
         """One simulation."""
-        requests, share = self.question.share(self.sizes, self.rate)
-        if seed not in self._rows:
-            self._rows[seed] = self.question.rows(self.rate / share, requests, seed)
-        tiers = tiers_of(self.question.targets, self.question.traffic.tiers)
-        fleet = way.fleet(counts, tiers, share)
         self.runs += 1
-        warmup = min(int(_WARM * requests), requests - 1)
-        return simulate(self._rows[seed], fleet, seed=seed, warmup=warmup)
+        trial = self._trial(way, counts, seed)
+        if self.store is None:
+            return run_trial(trial)
+        (result,) = sweep([_task(way, counts, trial)], store=self.store)
+        return result.read(Run)
+
+    def every(self, wanted: Sequence[tuple[Way, Counts]]) -> list[list[Run]]:
+        """All seeds of each."""
+        seeds = self.seeds()
+        self.runs += len(wanted) * len(seeds)
+        if self.store is None and self.runner is None:
+            return [[run_trial(self._trial(*each, seed)) for seed in seeds] for each in wanted]
+        tasks = [_task(*each, self._trial(*each, seed)) for each in wanted for seed in seeds]
+        results = [result.read(Run) for result in sweep(tasks, runner=self.runner, store=self.store)]
+        n = len(seeds)
+        return [results[i * n : (i + 1) * n] for i in range(len(wanted))]
 
     def seeds(self) -> range:
         """Seeds of replications; the first is that of the search."""
         return range(self.question.seed, self.question.seed + self.question.replications)
 
+    def _trial(self, way: Way, counts: Counts, seed: int) -> Trial:
+        """A fleet, or a share of it with its share of the traffic."""
+        requests, share = self.question.share(self.sizes, self.rate)
+        if seed not in self._rows:
+            self._rows[seed] = self.question.rows(self.rate / share, requests, seed)
+        tiers = tiers_of(self.question.targets, self.question.traffic.tiers)
+        warmup = min(int(_WARM * requests), requests - 1)
+        return Trial(
+            fleet=way.fleet(counts, tiers, share), rows=self._rows[seed], seed=seed, warmup=warmup
+        )
 
-def _latency(outcome: Outcome, name: str) -> Latency | None:
-    found: Latency | None = getattr(outcome, f"{name}_ms")
-    return found
+
+def _task(way: Way, counts: Counts, trial: Trial) -> Task[Trial]:
+    return Task(function=run_trial, arguments=trial, name=f"{way.id_of(counts)}, seed {trial.seed}")
 
 
-def missed(outcome: Outcome, targets: Targets) -> tuple[str, ...]:
-    """Which targets one run missed: names of `Targets`. A request that was turned away misses all."""
+def missed(run: Run, targets: Targets) -> tuple[str, ...]:
+    """Which targets one run missed: names of `LATENCIES`, and `completed` where requests were turned away."""
     out = []
-    for name in _LATENCIES:
-        most = getattr(targets, f"{name}_s")
-        if most is None:
-            continue
-        latency = _latency(outcome, name)
-        if latency is None:
-            continue
-        if getattr(latency, getattr(targets, f"{name}_at")) > 1e3 * most:
+    for name in LATENCIES:
+        most, at = getattr(targets, f"{name}_s"), getattr(targets, f"{name}_at")
+        if most is not None and run.latency_ms.get(name, {}).get(at, 0.0) > 1e3 * most:
             out.append(name)
-    if outcome.completed < outcome.requests:
+    if run.completed < run.requests:
         out.append("completed")
     return tuple(out)
 
 
-def misses(outcomes: Sequence[Outcome], targets: Targets) -> tuple[str, ...]:
+def misses(runs: Sequence[Run], targets: Targets) -> tuple[str, ...]:
     """Sentences on the targets that are not met with 95 % confidence over the seeds."""
     out = []
-    for name in _LATENCIES:
+    for name in LATENCIES:
         most, at = getattr(targets, f"{name}_s"), getattr(targets, f"{name}_at")
-        if most is None:
+        found = [run.latency_ms[name][at] for run in runs if name in run.latency_ms]
+        if most is None or not found:
             continue
-        found = [latency for each in outcomes if (latency := _latency(each, name)) is not None]
-        if not found:
-            continue
-        interval = Interval.of([getattr(latency, at) for latency in found])
+        interval = Interval.of(found)
         if interval.mean + (interval.half_width or 0.0) > 1e3 * most:
             spread = f" ± {interval.half_width:.3g}" if interval.half_width else ""
             words = {"ttft": "first token", "tpot": "a token", "e2e": "whole answer"}[name]
             out.append(f"{words} {at} {interval.mean:.4g}{spread} ms, asked for {1e3 * most:.4g} ms")
-    lost = sum(each.requests - each.completed for each in outcomes)
+    lost = sum(run.requests - run.completed for run in runs)
     if lost:
-        out.append(f"{lost:,} of {sum(each.requests for each in outcomes):,} requests turned away")
+        out.append(f"{lost:,} of {sum(run.requests for run in runs):,} requests turned away")
     return tuple(out)
 
 
 def figures_of(
-    question: Question, way: Way, counts: Counts, outcomes: Sequence[Outcome]
+    question: Question, way: Way, counts: Counts, runs: Sequence[Run]
 ) -> Figures:
     """What a plan gives: means over the seeds, money and watts by what is installed."""
     tokens_per_s = way.rate * way.output
-    energies = [each.energy_j_per_token for each in outcomes]
-    joules = None if None in energies or not energies else _mean(energies)
+    energies = [run.j_per_token for run in runs if run.j_per_token is not None]
+    joules = _mean(energies) if len(energies) == len(runs) else None
     usd = None if way.unpriced(counts) else way.usd_per_h(counts)
     kwh = None if joules is None else joules * _at_meter(way, counts) / 3.6
     if usd is not None and kwh is not None:
         usd += _power_surcharge(question, kwh * tokens_per_s * 3600 / 1e6)
-    pace_ms = _mean([each.tpot_ms.mean if each.tpot_ms else None for each in outcomes])
+    pace_ms = _mean([run.latency_ms["tpot"]["mean"] for run in runs if "tpot" in run.latency_ms])
     return Figures(
-        ttft_s=_measures(outcomes, "ttft"),
-        tpot_s=_measures(outcomes, "tpot"),
-        e2e_s=_measures(outcomes, "e2e"),
-        goodput=_mean([each.goodput for each in outcomes]) or 0.0,
-        throughput_tok_s=_mean([each.throughput_tok_s for each in outcomes]) or 0.0,
+        ttft_s=_measures(runs, "ttft"),
+        tpot_s=_measures(runs, "tpot"),
+        e2e_s=_measures(runs, "e2e"),
+        goodput=_mean([run.goodput for run in runs]),
+        throughput_tok_s=_mean([run.throughput_tok_s for run in runs]),
         tokens_per_s_user=1e3 / pace_ms if pace_ms else 0.0,
-        utilisation=_mean([_weighted(each, "utilisation") for each in outcomes]) or 0.0,
-        kv_occupancy=_mean([_weighted(each, "kv_mean") for each in outcomes]) or 0.0,
+        utilisation=_mean([run.utilisation for run in runs]),
+        kv_occupancy=_mean([run.kv_occupancy for run in runs]),
         usd_per_h=usd,
         usd_per_mtok=None if usd is None else usd / (tokens_per_s * 3600) * 1e6,
         j_per_token=joules,
         mw=way.mw(counts),
         floor_m2=way.m2(counts),
         kg_co2_per_mtok=None if kwh is None else kwh * question.site.carbon_kg_per_kwh,
-        requests=sum(each.requests for each in outcomes),
-        replications=len(outcomes),
-        curves={name: outcomes[0].curve(name, _CURVE_POINTS) for name in _LATENCIES},
+        requests=sum(run.requests for run in runs),
+        replications=len(runs),
+        curves=runs[0].curves,
     )
 
 
@@ -157,25 +231,14 @@ def _at_meter(way: Way, counts: Counts) -> float:
     return total / sum(weights)
 
 
-def _measures(outcomes: Sequence[Outcome], name: str) -> Mapping[str, Measure]:
-    found = [latency for each in outcomes if (latency := _latency(each, name)) is not None]
-    if not found:
-        return {}
+def _measures(runs: Sequence[Run], name: str) -> Mapping[str, Measure]:
+    found = [run.latency_ms[name] for run in runs if name in run.latency_ms]
     out = {}
-    for at in _PERCENTILES:
-        interval = Interval.of([getattr(latency, at) / 1e3 for latency in found])
+    for at in _PERCENTILES if found else ():
+        interval = Interval.of([latency[at] / 1e3 for latency in found])
         out[at] = Measure(mean=interval.mean, half_width=interval.half_width)
     return out
 
 
-def _weighted(outcome: Outcome, name: str) -> float | None:
-    """Of pools, by their chips."""
-    parts = [(getattr(pool, name), pool.replicas * pool.chips) for pool in outcome.pools]
-    known = [(value, weight) for value, weight in parts if value is not None]
-    total = sum(weight for _, weight in known)
-    return sum(value * weight for value, weight in known) / total if total else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

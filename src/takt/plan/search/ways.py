@@ -16,7 +16,7 @@ from ..plans import PlanPool, Targets
 from .front import Point
 from .parts import Part
 
-__all__ = ["Counts", "Way", "tiers_of"]
+__all__ = ["MOST_REPLICAS", "Counts", "Way", "tiers_of"]
 
 Counts = tuple[int, ...]
 MOST_REPLICAS = 65_536

@@ -27,9 +27,10 @@ _TONNE_KG = 1000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
-    """A plan's dollars an hour against one price: `at_zero` + `slope` × price."""
+    """A plan's dollars an hour against one price: `at_zero` + `slope` × price. `words`: of its way."""
 
-    found: Found
+    words: str
+    id: str
     at_zero: float
     slope: float
 
@@ -67,7 +68,7 @@ def sensitivity_of(
     if winner not in priced:
         return ()
     return (
-        *_thresholds(question, priced, winner),
+        *_thresholds(question, priced, winner, bounds),
         *_break_even(plans, winner, bounds),
         *_errors(question, sizes, priced, winner),
         *_assumed(winner),
@@ -81,7 +82,7 @@ def _prices(question: Question, priced: Sequence[Found], winner: Found) -> Itera
             best = _cheapest(lines, now * times)
             yield _row(
                 question, f"price of {chip}", f"${now * times:.4g} an hour ({100 * (times - 1):+.0f} %)",
-                best, best.usd_per_h(now * times),
+                best, best.usd_per_h(now * times), winner.way.output,
             )  # fmt: skip
 
 
@@ -91,15 +92,16 @@ def _power(question: Question, priced: Sequence[Found]) -> Iterator[WhatIf]:
     for found in priced:
         kw = meter_kw(found.way, found.counts, found.plan.figures)
         usd = found.plan.figures.usd_per_h or 0.0
-        lines.append(_Line(found=found, at_zero=usd - (kw or 0.0) * now, slope=kw or 0.0))
+        lines.append(_line(found, usd - (kw or 0.0) * now, kw or 0.0))
     winner = _cheapest(lines, now)
     change = _next_change(lines, winner, now, upwards=True)
     for price in _POWER:
         best = _cheapest(lines, price)
         text = "no price of power changes the winner"
         if change is not None:
-            text = f"changes only if power costs more than ${change[0]:.3g} a kWh: then {change[1].found.plan.id}"
-        row = _row(question, "price of power", f"${price:.3g} a kWh", best, best.usd_per_h(price))
+            text = f"changes only if power costs more than ${change[0]:.3g} a kWh: then {change[1].id}"
+        usd = best.usd_per_h(price)
+        row = _row(question, "price of power", f"${price:.3g} a kWh", best, usd, priced[0].way.output)
         yield replace(row, threshold=text)
 
 
@@ -113,10 +115,10 @@ def _carbon(
     least = min(known, key=lambda found: (found.plan.figures.kg_co2_per_mtok or 0.0, found.plan.id))
     mtok_per_h = winner.way.rate * winner.way.output * 3600 / 1e6
     lines = [
-        _Line(
-            found=found,
-            at_zero=found.plan.figures.usd_per_h or 0.0,
-            slope=(found.plan.figures.kg_co2_per_mtok or 0.0) * mtok_per_h / _TONNE_KG,
+        _line(
+            found,
+            found.plan.figures.usd_per_h or 0.0,
+            (found.plan.figures.kg_co2_per_mtok or 0.0) * mtok_per_h / _TONNE_KG,
         )
         for found in priced
         if found in known
@@ -124,7 +126,7 @@ def _carbon(
     change = _next_change(lines, _cheapest(lines, 0.0), 0.0, upwards=True)
     text = "no price of carbon changes the winner"
     if change is not None:
-        text = f"changes only if carbon costs more than ${change[0]:,.4g} a tonne: then {change[1].found.plan.id}"
+        text = f"changes only if carbon costs more than ${change[0]:,.4g} a tonne: then {change[1].id}"
     yield WhatIf(
         name="least carbon",
         value=f"{least.plan.figures.kg_co2_per_mtok:.3g} kg a million tokens; "
@@ -163,23 +165,60 @@ def _growth(question: Question, sizes: Sizes, rivals: Sequence[Found]) -> Iterat
         )
 
 
-def _thresholds(question: Question, priced: Sequence[Found], winner: Found) -> Iterator[WhatIf]:
+def _thresholds(
+    question: Question,
+    priced: Sequence[Found],
+    winner: Found,
+    bounds: Sequence[tuple[Way, Counts]],
+) -> Iterator[WhatIf]:
     """From which price of each chip on another plan is the cheapest."""
     own = _price_of(winner)
     every = {chip: price for found in priced for chip, price in _price_of(found).items()}
     for chip, now in sorted(every.items(), key=lambda pair: (pair[0] not in own, pair[0])):
         lines = _lines_of_chip(priced, chip, now)
-        mine = next(line for line in lines if line.found is winner)
+        mine = next(line for line in lines if line.id == winner.plan.id)
         change = _next_change(lines, mine, now, upwards=chip in own)
-        word = "more" if chip in own else "less"
-        text = f"no price of {chip} changes the winner"
-        if change is not None and change[0] > 0:
-            text = (
-                f"changes only if {chip} costs {word} than ${change[0]:.4g} an hour: "
-                f"then {change[1].found.plan.id}"
-            )
-        row = _row(question, f"price of {chip}", f"${now:.4g} an hour", mine, mine.usd_per_h(now))
-        yield replace(row, threshold=text)
+        surely = _next_change(_bound_lines(bounds, chip, now), mine, now, upwards=chip in own)
+        text = _threshold_text(chip, change, surely, upwards=chip in own)
+        yield WhatIf(
+            name=f"price of {chip}", value=f"${now:.4g} an hour", winner=winner.plan.id,
+            usd_per_mtok=winner.plan.figures.usd_per_mtok, threshold=text,
+        )  # fmt: skip
+
+
+def _threshold_text(
+    chip: str,
+    change: tuple[float, _Line] | None,
+    surely: tuple[float, _Line] | None,
+    *,
+    upwards: bool,
+) -> str:
+    """`changes only if …`; where plans that were not simulated might undercut the winner before, how far it is safe."""
+    if (change is None or change[0] <= 0) and (surely is None or surely[0] <= 0):
+        return f"no price of {chip} changes the winner"
+    word = "more" if upwards else "less"
+    if change is None or change[0] <= 0:
+        assert surely is not None
+        return (
+            f"changes at most if {chip} costs {word} than ${surely[0]:.4g} an hour: {surely[1].id}, by its bound"
+        )
+    text = f"changes only if {chip} costs {word} than ${change[0]:.4g} an hour: then {change[1].id}"
+    before = surely is not None and (surely[0] < change[0] if upwards else surely[0] > change[0])
+    if surely is not None and before:
+        side = "up to" if upwards else "down to"
+        text += f"; {side} ${surely[0]:.4g} surely not, by the bounds of plans that were not simulated"
+    return text
+
+
+def _bound_lines(bounds: Sequence[tuple[Way, Counts]], chip: str, now: float) -> list[_Line]:
+    """Priced ways with the fewest replicas that they can do with."""
+    out = []
+    for way, counts in bounds:
+        if not way.unpriced(counts):
+            n = way.chips(counts).get(chip, 0)
+            at_zero = way.usd_per_h(counts) - n * now
+            out.append(_Line(words=way.words, id=way.id_of(counts), at_zero=at_zero, slope=float(n)))
+    return out
 
 
 def _break_even(
@@ -312,12 +351,12 @@ def _lines_of_chip(priced: Sequence[Found], chip: str, now: float) -> list[_Line
     for found in priced:
         n = found.way.chips(found.counts).get(chip, 0)
         usd = found.plan.figures.usd_per_h or 0.0
-        out.append(_Line(found=found, at_zero=usd - n * now, slope=float(n)))
+        out.append(_line(found, usd - n * now, float(n)))
     return out
 
 
 def _cheapest(lines: Sequence[_Line], price: float) -> _Line:
-    return min(lines, key=lambda line: (line.usd_per_h(price), line.found.plan.id))
+    return min(lines, key=lambda line: (line.usd_per_h(price), line.id))
 
 
 def _next_change(
@@ -327,24 +366,25 @@ def _next_change(
     found = []
     for line in lines:
         steeper = mine.slope - line.slope
-        if line.found.way.words == mine.found.way.words or (steeper <= 0 if upwards else steeper >= 0):
+        if line.words == mine.words or (steeper <= 0 if upwards else steeper >= 0):
             continue
         price = (line.at_zero - mine.at_zero) / steeper
         if price >= now if upwards else price <= now:
-            found.append((price if upwards else -price, line.found.plan.id, line))
+            found.append((price if upwards else -price, line.id, line))
     if not found:
         return None
     price, _, line = min(found, key=lambda each: each[:2])
     return abs(price), line
 
 
-def _row(question: Question, name: str, value: str, line: _Line, usd_per_h: float) -> WhatIf:
-    way = line.found.way
+def _line(found: Found, at_zero: float, slope: float) -> _Line:
+    return _Line(words=found.way.words, id=found.plan.id, at_zero=at_zero, slope=slope)
+
+
+def _row(question: Question, name: str, value: str, line: _Line, usd_per_h: float, output: float) -> WhatIf:
+    tokens_per_s = question.traffic.rate * output
     return WhatIf(
-        name=name,
-        value=value,
-        winner=line.found.plan.id,
-        usd_per_mtok=_per_mtok(usd_per_h, way.rate * way.output),
+        name=name, value=value, winner=line.id, usd_per_mtok=_per_mtok(usd_per_h, tokens_per_s)
     )
 
 
