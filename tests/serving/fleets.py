@@ -11,15 +11,19 @@ from takt.serving.step_table import Axis, Grid
 SECOND_NS = 1_000_000_000
 
 
-def table(seed: int = 0, floor_ns: float = 0.0) -> StepTable:
+def table(seed: int = 0, floor_ns: float = 0.0, groups: int = 1) -> StepTable:
     """Steps of some milliseconds, with every part of the sum in play."""
     rng = np.random.default_rng(seed)
     users, contexts = Axis([1, 2, 8, 32]), Axis([0, 50, 400, 3000])
+    texts = {"x": Axis([1, 64]), "y": Axis([0, 512])}
+    reading = Grid(values=rng.uniform(1e4, 1e6, (2, 2)), **texts)
     return StepTable(
         tokens_ns=1e6 + 9e3 * np.arange(200) + rng.uniform(0, 1e3, 200).cumsum(),
         rows_ns=2e4 * np.arange(20) + rng.uniform(0, 1e3),
         decode_ns=Grid(x=users, y=contexts, values=1e3 * rng.uniform(1, 9, (4, 4)).cumsum(0)),
-        prompt_ns=Grid(x=Axis([1, 64]), y=Axis([0, 512]), values=rng.uniform(1e4, 1e6, (2, 2))),
+        prompt_ns=reading,
+        alone_ns=Grid(values=2.0 * reading.values, **texts) if seed % 2 else None,
+        groups=groups,
         floor_ns=np.full(4, floor_ns),
         factor=Grid(x=Axis([0, 4]), y=Axis([0, 100]), values=rng.uniform(0.8, 1.3, (2, 2))),
         decode_w=Grid(x=users, y=contexts, values=rng.uniform(200, 700, (4, 4))),
@@ -58,7 +62,9 @@ def pools(draw: st.DrawFn, name: str, role: str) -> Pool:
     return Pool(
         name=name,
         replicas=replicas,
-        table=table(draw(st.integers(0, 5)), draw(st.sampled_from([0.0, 3e6]))),
+        table=table(
+            draw(st.integers(0, 5)), draw(st.sampled_from([0.0, 3e6])), draw(st.sampled_from([1, 1, 4]))
+        ),
         policy=draw(policies()),
         role=role,
         entry_ns=draw(st.sampled_from([0, 1_000_000])),

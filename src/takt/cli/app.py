@@ -58,6 +58,16 @@ VERBS = (
         summary="a model on many chips: chips needed, speed, joules and dollars for a latency to meet",
     ),
     Verb(
+        name="simulate",
+        module="takt.cli.simulate",
+        summary="requests on replicas of a model, event by event: what users see, energy, cost",
+    ),
+    Verb(
+        name="workload",
+        module="takt.cli.workload",
+        summary="what a recording of requests is, and a workload like it",
+    ),
+    Verb(
         name="accuracy",
         module="takt.cli.accuracy",
         summary="predicted against measured, for files of measurements: error, bias, coverage",

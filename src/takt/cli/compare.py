@@ -5,16 +5,15 @@ tried and chosen is the `plan` room's.
 """
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from takt.cli.arguments import engine_named, pace_of, prices_of, seconds_of
 from takt.cli.compare_chips import (
     DEFAULT_PAIRS,
     Pair,
@@ -31,9 +30,6 @@ from takt.perf import ENGINES
 from takt.plan import PRECISIONS, Request, check_length
 
 __all__ = ["command"]
-
-_SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1e-3}
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+) ?(us|µs|ms|s|)")
 
 
 def command(
@@ -146,10 +142,10 @@ def command(
     request = Request(
         prompt_tokens=_tokens("--prompt", prompt),
         output_tokens=_tokens("--output", output),
-        tpot_s=_pace(tpot, speed),
-        ttft_s=None if ttft == "any" else _seconds("--ttft", ttft),
+        tpot_s=pace_of(tpot, speed),
+        ttft_s=None if ttft == "any" else seconds_of("--ttft", ttft),
         precision=precision,
-        engine=_engine(engine),
+        engine=engine_named(engine),
         max_chips=64 if max_chips is None else max_chips,
     )
     _check_outputs(csv_file, plot, per)
@@ -165,7 +161,7 @@ def command(
         shares=("tokens", "ffn") if hybrid else ("tokens",),
         max_chips=max_chips,
         tenure="own" if own else "rent",
-        prices=_prices(price or [], _names(chosen.ids, pairs)),
+        prices=prices_of(price or [], _names(chosen.ids, pairs)),
     )
     rows.sort(key=chosen.place if chips is not None else partial(rank, per=per))
     if csv_file is not None:
@@ -185,34 +181,6 @@ def _tokens(option: str, tokens: int) -> int:
     return tokens
 
 
-def _seconds(option: str, text: str) -> float:
-    """`20ms`, `0.5s`, `800us`; a bare number is milliseconds."""
-    found = _DURATION.fullmatch(text.strip())
-    seconds = float(found[1]) * _SECONDS[found[2]] if found and len(text) < 40 else 0.0
-    if not 0 < seconds <= 3600:
-        hint = "a time such as 20ms, 1.5s or 800us, more than 0 and at most an hour"
-        raise UsageError(f"{option} {text[:40]!r} is no time", hint=hint)
-    return seconds
-
-
-def _pace(tpot: str | None, speed: float | None) -> float:
-    if tpot is not None and speed is not None:
-        raise UsageError("--tpot and --speed say the same thing", hint="choose one of them")
-    if speed is None:
-        return _seconds("--tpot", tpot or "20ms")
-    if not (isfinite(speed) and 1 / 3600 <= speed <= 1e6):
-        raise UsageError(f"--speed {speed:g}: expected tokens a second, more than 0")
-    return 1.0 / speed
-
-
-def _engine(name: str) -> str:
-    known = ("auto", *ENGINES)
-    if name not in known:
-        hint = did_you_mean(name, known) or f"known engines are {', '.join(known)}"
-        raise UsageError(f"no engine '{name[:40]}'", hint=hint)
-    return name
-
-
 def _check_outputs(csv_file: str | None, plot: str | None, per: str) -> None:
     if per not in ("chip", "mw"):
         hint = did_you_mean(per, ("chip", "mw")) or "known are chip and mw (megawatt)"
@@ -226,22 +194,3 @@ def _check_outputs(csv_file: str | None, plot: str | None, per: str) -> None:
 
 def _names(ids: Sequence[str], pairs: Sequence[Pair]) -> list[str]:
     return [*ids, *(name for pair in pairs for name in (pair.gpu.id, pair.lpu))]
-
-
-def _prices(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
-    """`h200-sxm=2.5` → {"h200-sxm": 2.5}, for chips of this comparison only."""
-    out: dict[str, float] = {}
-    for text in texts:
-        name, equals, number = text.partition("=")
-        try:
-            usd = float(number)
-        except ValueError:
-            usd = -1.0
-        if not equals or not (isfinite(usd) and 0 <= usd <= 1e6):
-            hint = "dollars an hour of one chip: --price h200-sxm=2.5"
-            raise UsageError(f"--price {text[:60]!r} is no price", hint=hint)
-        if name not in names:
-            hint = did_you_mean(name, names) or f"compared are {', '.join(names)}"
-            raise UsageError(f"--price for {name[:40]!r}, which is not compared", hint=hint)
-        out[name] = usd
-    return out

@@ -89,13 +89,20 @@ class BlockCache:
         chain = self.chains.get((False, text.session)) if text.session != NOBODY else None
         return group, min(most - group, chain.blocks if chain else 0)
 
+    def fits(self, text: Text, tokens: int, group_blocks: int, session_blocks: int) -> bool:
+        """Whether a text can ever be held behind blocks of its chains: these stay whole while their start is read."""
+        chains = self._chains(text, group_blocks, session_blocks)
+        beyond = self.blocks_of(tokens) - group_blocks - session_blocks
+        return beyond + sum(chain.blocks for chain in chains) <= self.n_blocks
+
     def takeable(self, text: Text, group_blocks: int, session_blocks: int) -> int:
         """Blocks that can be taken beside chains which are about to be read."""
-        left = self.available
-        for key, blocks in (((True, text.group), group_blocks), ((False, text.session), session_blocks)):  # fmt: skip
-            if blocks and key in self.idle:
-                left -= self.idle[key].blocks
-        return left
+        chains = self._chains(text, group_blocks, session_blocks)
+        return self.available - sum(chain.blocks for chain in chains if not chain.readers)
+
+    def _chains(self, text: Text, group_blocks: int, session_blocks: int) -> list[Chain]:
+        keys = ((True, text.group), group_blocks), ((False, text.session), session_blocks)
+        return [self.chains[key] for key, blocks in keys if blocks]
 
     def read(self, held: Held, text: Text, group_blocks: int, session_blocks: int) -> None:
         """Begin to read blocks that `found` found."""

@@ -263,16 +263,8 @@ class Scheduler:
     def _admit_reading(self, step: Step, ticket: Ticket, left: int) -> bool:
         """One whose prompt is to be read, from where the cache ends."""
         group, session = self.cache.found(ticket.text, ticket.tokens - 1)
-        if self._enters_behind(step, ticket, left, group, session):
-            return True
-        # Chains stay whole while somebody reads their start. One that leaves no room for its only reader is not read.
-        alone = not self.running and not self.parked
-        return alone and self._enters_behind(step, ticket, left, 0, 0)
-
-    def _enters_behind(
-        self, step: Step, ticket: Ticket, left: int, group: int, session: int
-    ) -> bool:
-        """Begin to read a prompt behind blocks of its chains, if the rest fits."""
+        if not self.cache.fits(ticket.text, ticket.tokens, group, session):
+            group = session = 0
         cached = self._cached_tokens(ticket, group + session)
         new = min(ticket.tokens - cached, left)
         need = self.cache.blocks_of(cached + new) - group - session

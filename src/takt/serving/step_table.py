@@ -6,7 +6,8 @@ A step of n users generating at a mean context c, and of prompt chunks (new toke
 
 with t tokens computed and r rows (users and chunks). A replica of several `groups` (data-parallel attention, stages of a
 pipeline) cuts no text: a step of prompts alone waits for the group with the longest chunk. Beside users the others have
-work to do, and chunks cost their average. `tables` fills it from room `perf`. Both engines do these very operations in this order on 64-bit floats, so that they agree to the nanosecond. Knows no requests.
+work to do, and chunks cost their average. `tables` fills it from room `perf`. Both engines do these very operations in this
+order on 64-bit floats, so that they agree to the nanosecond. Knows no requests.
 """
 
 from bisect import bisect_right

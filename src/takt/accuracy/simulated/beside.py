@@ -162,9 +162,10 @@ def _figures_of(scored: Scored) -> dict[int, _Entry]:
 
 
 def _suits(case: Case) -> bool:
-    """A constant number of users, whose lengths are known."""
+    """A constant number of users and known lengths; of pools for prompts and for answers, as many copies as were counted."""
     return (
         case.load == "closed"
+        and (case.split_known or case.prefill is None)
         and bool(case.concurrency)
         and bool(case.prompt_tokens)
         and bool(case.output_tokens)

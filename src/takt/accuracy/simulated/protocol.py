@@ -37,14 +37,19 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    requests_per_user: int | None
-    ttft: Statistic
+    """`of`: words in the note of the rows that it holds for, "" for all."""
+
+    requests_per_user: int | None = None
+    ttft: Statistic = "median"
+    of: str = ""
 
 
 def protocol_of(case: Case) -> Protocol:
     """The case's own number of requests, else its source's."""
     users = max(round(case.concurrency or 1.0), 1)
-    source = _sources().get(case.dataset, _Source(requests_per_user=None, ttft="median"))
+    source = _sources().get(case.dataset, _Source())
+    if source.of and source.of not in case.note:
+        source = _Source()
     n_requests = case.n_requests
     if n_requests is None and source.requests_per_user is not None:
         n_requests = users * source.requests_per_user
@@ -70,5 +75,7 @@ def _sources() -> dict[str, _Source]:
     found: dict[str, _Source] = {}
     for name, entry in tomllib.loads(text).items():
         per_user = entry.get("requests_per_user", {}).get("value")
-        found[name] = _Source(requests_per_user=per_user, ttft=entry["ttft"]["value"])
+        found[name] = _Source(
+            requests_per_user=per_user, ttft=entry["ttft"]["value"], of=entry.get("of", "")
+        )
     return found

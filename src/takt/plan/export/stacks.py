@@ -90,7 +90,7 @@ def _gateway(servers: Sequence[Server], app: str) -> list[Json]:
         "metadata": metadata(app),
         "spec": {
             "selector": {"matchLabels": labels},
-            "targetPort": [{"number": PORT}],
+            "targetPorts": [{"number": PORT}],
             "endpointPickerRef": picker,
         },
     }

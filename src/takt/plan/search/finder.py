@@ -7,30 +7,31 @@ is left to try. Knows no files and no words for people but the reasons it keeps.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
+from typing import Literal
 
-from takt.serving.outcome import Outcome
-
-from ..plans import Dropped, Figures, Plan
+from ..plans import Dropped, Plan
 from .front import Point, hides, unbeaten
 from .limits import beyond, beyond_supply, never
-from .parts import with_pool
+from .parts import VARIED, with_pool
 from .question import Question
-from .size import Sized, Stop, confirm, size
-from .trial import Trials, figures_of, misses
+from .size import Sized, Stop, raised, size
 from .traffic import Sizes
-from .ways import MOST_REPLICAS, Counts, Way
+from .trial import Run, Trials, figures_of, misses
+from .ways import MOST_REPLICAS, ROUTER, Counts, Way
 
-__all__ = ["Finder", "Found", "rank"]
+__all__ = ["Finder", "Found", "plan_of", "rank"]
 
 _LADDER = (1.0, 1.15, 1.3, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, 50.0)
 _LIGHTER = (1.3, 1.7, 2.5, 4.0)  # times the fewest replicas: fewer users on each, faster tokens
 _VARIED = 4  # cheapest plans whose batches are varied
+_ROUNDS = 16
 Progress = Callable[[str, int, int], None]
+Stage = Literal["fit", "target", "limit", "bound", "simulated"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:
-    """A plan that was simulated. `sure`: over all seeds, and the targets hold."""
+    """A plan that was simulated. `sure`: under all seeds, and the targets hold with confidence."""
 
     plan: Plan
     way: Way
@@ -41,7 +42,11 @@ class Found:
 
 @dataclass(slots=True, eq=False)
 class Finder:
-    """One search; owns its plans and its list of what was dropped."""
+    """One search; owns its plans and its list of what was dropped.
+
+    - `front`: plans that no earlier one is as good as in every figure; `others`: those that one is.
+    - `short`: ways that would do, were there enough chips; `slow`, `limited`, `stopped`: ways that don't.
+    """
 
     question: Question
     sizes: Sizes
@@ -50,11 +55,16 @@ class Finder:
     front: list[Found] = field(default_factory=list)
     others: list[Found] = field(default_factory=list)
     sized: list[Sized] = field(default_factory=list)
-    short: list[Sized] = field(default_factory=list)  # would do, were there enough chips
-    dropped: list[Dropped] = field(default_factory=list)
+    short: list[Sized] = field(default_factory=list)
     slow: list[Way] = field(default_factory=list)
     limited: list[tuple[Way, Counts, str]] = field(default_factory=list)
     stopped: list[tuple[Way, Stop]] = field(default_factory=list)
+    _dropped: dict[str, Dropped] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        """What was dropped, in that order."""
+        return tuple(self._dropped.values())
 
     def screen(self, ways: Sequence[Way]) -> list[tuple[Way, Counts]]:
         """Those that may meet targets and limits with the fewest replicas, the cheapest bound first."""
@@ -63,20 +73,25 @@ class Finder:
             missing = never(limits, way)
             if missing is not None:
                 self.limited.append((way, tuple(1 for _ in way.parts), missing))
-                self._drop(way.words, "limit", missing)
+                self._drop(way, None, "limit", missing)
                 continue
             least = way.least(targets)
             if least is None:
                 self.slow.append(way)
-                self._drop(way.words, "target", _too_slow(way, self.question))
+                self._drop(way, None, "target", _too_slow(way, self.question))
                 continue
             if sum(least) > MOST_REPLICAS:
-                self._drop(way.words, "limit", f"at least {sum(least):,} replicas, at most {MOST_REPLICAS:,}")
+                self._drop(
+                    way,
+                    least,
+                    "limit",
+                    f"at least {sum(least):,} replicas, at most {MOST_REPLICAS:,}",
+                )
                 continue
             reason = beyond(limits, way, least)
             if reason is not None:
                 self.limited.append((way, least, f"at best {reason}"))
-                self._drop(way.id_of(least), "limit", f"at best {reason}")
+                self._drop(way, least, "limit", f"at best {reason}")
                 continue
             kept.append((way, least))
         return sorted(kept, key=lambda pair: _order(*pair))
@@ -89,29 +104,29 @@ class Finder:
 
     def consider(self, way: Way, least: Counts) -> None:
         """One way: its fewest replicas, and its place beside the plans found so far."""
+        self._dropped.pop(way.words, None)
         sized = size(self.trials, way, least, lambda counts: self._given_up(way, counts))
         if isinstance(sized, Stop):
             self.stopped.append((way, sized))
-            self._drop(way.id_of(sized.counts), sized.stage, sized.reason)
+            self._drop(way, sized.counts, sized.stage, sized.reason)
             return
-        if beyond_supply(self.question.limits, way, sized.counts):
+        lacking = beyond_supply(self.question.limits, way, sized.counts)
+        if lacking:
             self.short.append(sized)
-            self._drop(
-                way.id_of(sized.counts), "limit",
-                beyond_supply(self.question.limits, way, sized.counts) or "",
-            )  # fmt: skip
+            self._drop(way, sized.counts, "limit", lacking)
             return
         self.sized.append(sized)
-        self._place(way, sized.counts, sized.outcome)
+        self._place(way, sized.counts, sized.run)
 
     def fits(self, way: Way, counts: Counts) -> bool:
         """Takes a fleet with given numbers into the front; False where it misses a target with all seeds."""
-        outcomes = [self.trials.run(way, counts, seed) for seed in self.trials.seeds()]
-        wrong = misses(outcomes, self.question.targets)
+        (runs,) = self.trials.every([(way, counts)])
+        wrong = misses(runs, self.question.targets)
         if wrong:
-            self._drop(way.id_of(counts), "simulated", wrong[0])
+            self._drop(way, counts, "simulated", wrong[0])
             return False
-        self.front.append(self._found(way, counts, outcomes, sure=True))
+        self._dropped.pop(way.words, None)
+        self.front.append(self._found(way, counts, runs, sure=True))
         return True
 
     def lighter(self) -> None:
@@ -126,9 +141,10 @@ class Finder:
                     continue
                 if beyond_supply(self.question.limits, found.way, counts):
                     continue
-                outcome = self.trials.run(found.way, counts, self.question.seed)
-                if not misses([outcome], self.question.targets):
-                    self._place(found.way, counts, outcome, sure=False)
+                run = self.trials.run(found.way, counts, self.question.seed)
+                lighter = self._found(found.way, counts, [run], sure=False)
+                if lighter.plan.meets and not self._hider(lighter.point):
+                    self.front.append(lighter)
 
     def best(self) -> list[Found]:
         """The plans found that no other beats, cheapest first."""
@@ -136,15 +152,48 @@ class Finder:
         return [ranked[i] for i in unbeaten([found.point for found in ranked])]
 
     def settle(self) -> list[Found]:
-        """The plans that no other beats, all of them simulated with all seeds."""
-        while True:
+        """The plans that no other beats, all of them simulated with all seeds.
+
+        Where seeds ask for more replicas a plan gets dearer: what was dropped because of it is looked at again.
+        """
+        for _ in range(_ROUNDS):
             best = self.best()
             unsure = [found for found in best if not found.sure]
-            if not unsure:
+            if unsure:
+                self._make_sure(unsure)
+            elif not self._revive():
                 return best
-            for found in unsure:
-                self.front.remove(found)
-                self._confirmed(found.way, found.counts)
+        return [found for found in self.best() if found.sure]
+
+    def _make_sure(self, unsure: Sequence[Found]) -> None:
+        runs = self.trials.every([(found.way, found.counts) for found in unsure])
+        for found, each in zip(unsure, runs, strict=True):
+            self.front.remove(found)
+            if not misses(each, self.question.targets):
+                self.front.append(self._found(found.way, found.counts, each, sure=True))
+                continue
+            counts = raised(found.way, found.counts, each, self.question.targets)
+            limit = beyond(self.question.limits, found.way, counts)
+            limit = limit or beyond_supply(self.question.limits, found.way, counts)
+            if limit is not None:
+                self._drop(found.way, counts, "limit", limit)
+                continue
+            run = self.trials.run(found.way, counts, self.question.seed)
+            self.front.append(self._found(found.way, counts, [run], sure=False))
+
+    def _revive(self) -> bool:
+        """Considers again what the plans that are left no longer hide; False where they hide all of it."""
+        lost = [(way, stop) for way, stop in self.stopped if stop.stage == "bound"]
+        lost = [(way, stop) for way, stop in lost if self._given_up(way, stop.counts) is None]
+        shown = [found for found in self.others if self._hider(found.point) is None]
+        for way, stop in lost:
+            self.stopped.remove((way, stop))
+            self.consider(way, stop.counts)
+        for found in shown:
+            self.others.remove(found)
+            self._dropped.pop(found.way.words, None)
+            self.front.append(found)
+        return bool(lost or shown)
 
     def vary(self) -> None:
         """Other sizes of batches for the cheapest plans: fewer users at once, smaller steps."""
@@ -155,92 +204,74 @@ class Finder:
                 if least is not None:
                     self.consider(way, least)
 
-    def _place(self, way: Way, counts: Counts, outcome: Outcome, *, sure: bool = True) -> None:
-        """Into the front where no plan there is as good; `sure`: with all seeds first."""
-        point = self._point(way, counts, [outcome])
-        better = next((each for each in self.front if hides(each.point, point)), None)
-        if better is not None:
-            self.others.append(self._found(way, counts, [outcome], sure=False))
-            self._drop(
-                way.id_of(counts), "simulated",
-                f"{_words(point)}; {better.plan.id} is as good in all: {_words(better.point)}",
-            )  # fmt: skip
+    def _place(self, way: Way, counts: Counts, run: Run) -> None:
+        """Into the front where no plan there is as good."""
+        found = self._found(way, counts, [run], sure=False)
+        better = self._hider(found.point)
+        if better is None:
+            self.front.append(found)
             return
-        if sure:
-            self._confirmed(way, counts)
-        else:
-            self.front.append(self._found(way, counts, [outcome], sure=False))
+        self.others.append(found)
+        reason = (
+            f"{_words(found.point)}; {better.plan.id} is as good in all: {_words(better.point)}"
+        )
+        self._drop(way, counts, "simulated", reason)
 
-    def _confirmed(self, way: Way, counts: Counts) -> None:
-        """Into the front with as many replicas as all seeds ask for."""
-        counts, outcomes, wrong = confirm(self.trials, way, counts)
-        limit = beyond(self.question.limits, way, counts)
-        limit = limit or beyond_supply(self.question.limits, way, counts)
-        if wrong or limit:
-            self._drop(way.id_of(counts), "limit" if limit else "simulated", limit or wrong[0])
-            return
-        self.front.append(self._found(way, counts, outcomes, sure=True))
+    def _hider(self, point: Point) -> Found | None:
+        """The first plan of the front that is at least as good in every figure."""
+        return next((each for each in self.front if hides(each.point, point)), None)
 
-    def _found(
-        self, way: Way, counts: Counts, outcomes: Sequence[Outcome], *, sure: bool
-    ) -> Found:
-        plan = plan_of(self.question, way, counts, outcomes)
-        point = self._point(way, counts, outcomes, plan.figures)
-        return Found(plan=plan, way=way, counts=counts, point=point, sure=sure)
-
-    def _point(
-        self,
-        way: Way,
-        counts: Counts,
-        outcomes: Sequence[Outcome],
-        figures: Figures | None = None,
-    ) -> Point:
-        """Its figures without what power costs beyond the catalogue's prices: bounds have none of it either."""
-        figures = figures or figures_of(self.question, way, counts, outcomes)
-        speed = figures.tokens_per_s_user
-        return Point(
+    def _found(self, way: Way, counts: Counts, runs: Sequence[Run], *, sure: bool) -> Found:
+        plan = plan_of(self.question, way, counts, runs)
+        figures = plan.figures
+        point = Point(
+            # Without what power costs beyond the catalogue's prices: bounds have none of it either.
             usd_per_h=way.usd_per_h(counts),
             unpriced=way.unpriced(counts),
-            pace_s=1.0 / speed if speed else 0.0,
+            pace_s=1.0 / figures.tokens_per_s_user if figures.tokens_per_s_user else 0.0,
             j_per_token=figures.j_per_token,
             mw=figures.mw,
             m2=figures.floor_m2,
         )
+        return Found(plan=plan, way=way, counts=counts, point=point, sure=sure)
 
     def _given_up(self, way: Way, counts: Counts) -> str | None:
         """Why so many replicas and more are not worth a simulation; None where they may be."""
         reason = beyond(self.question.limits, way, counts)
         if reason is not None:
             return f"at least {reason}"
-        hider = None
+        first: tuple[Found, Point] | None = None
         steps = [tuple(ceil(n * times) for n in counts) for times in _LADDER]
-        for i, fewer in enumerate(steps):
-            point = way.point(fewer)
-            pace_s = way.point(steps[i + 1]).pace_s if i + 1 < len(steps) else way.alone_s
-            bound = replace(point, pace_s=pace_s)
-            found = next((each for each in self.front if hides(each.point, bound)), None)
-            if found is None:
+        points = [way.point(fewer) for fewer in steps]
+        paces_s = [*(point.pace_s for point in points[1:]), way.alone_s]
+        for point, pace_s in zip(points, paces_s, strict=True):
+            # Between two rungs: dollars of the lower, pace of the upper.
+            hider = self._hider(replace(point, pace_s=pace_s))
+            if hider is None:
                 return None
-            hider = hider or (found, point)
-        if hider is None:
-            return None
-        found, point = hider
-        return f"at best {_words(point)}; {found.plan.id} gives {_words(found.point)}"
+            first = first or (hider, point)
+        assert first is not None
+        return f"at best {_words(first[1])}; {first[0].plan.id} gives {_words(first[0].point)}"
 
-    def _drop(self, words: str, stage: str, reason: str) -> None:
-        self.dropped.append(Dropped(id=words, stage=stage, reason=reason))  # type: ignore[arg-type]
+    def _drop(self, way: Way, counts: Counts | None, stage: Stage, reason: str) -> None:
+        words = way.words if counts is None else way.id_of(counts)
+        self._dropped[way.words] = Dropped(id=words, stage=stage, reason=reason)
+
+    def drop_early(self, dropped: Sequence[Dropped]) -> None:
+        """What fits nowhere."""
+        self._dropped |= {f"{i} {each.id}": each for i, each in enumerate(dropped)}
 
 
-def plan_of(question: Question, way: Way, counts: Counts, outcomes: Sequence[Outcome]) -> Plan:
+def plan_of(question: Question, way: Way, counts: Counts, runs: Sequence[Run]) -> Plan:
     """The plan that runs showed."""
-    wrong = misses(outcomes, question.targets)
+    wrong = misses(runs, question.targets)
     errors = [part.error for part in way.parts if part.role != "prompt"]
     assumed = [fact for part in way.parts for fact in part.assumed]
     return Plan(
         id=way.id_of(counts),
         pools=way.shown(counts),
-        router=way.router,
-        figures=figures_of(question, way, counts, outcomes),
+        router=ROUTER,
+        figures=figures_of(question, way, counts, runs),
         meets=not wrong,
         misses=wrong,
         basis=frozenset().union(*(part.pool.table.basis for part in way.parts)),
@@ -271,9 +302,7 @@ def _too_slow(way: Way, question: Question) -> str:
             f"asked for {1e3 * targets.tpot_s:.4g} ms"
         )
     if targets.ttft_s is not None and way.first_s > targets.ttft_s:
-        return (
-            f"first token after {way.first_s:.4g} s at best, asked for {targets.ttft_s:.4g} s"
-        )
+        return f"first token after {way.first_s:.4g} s at best, asked for {targets.ttft_s:.4g} s"
     return "not one request a second at the pace asked for"
 
 
@@ -293,9 +322,9 @@ def _variants(way: Way, sizes: Sizes) -> list[Way]:
             seqs = min(seqs, tokens)
             changed = replace(policy, max_seqs=seqs, max_step_tokens=tokens)
             varied = with_pool(part, replace(part.pool, policy=changed), sizes)
-            varied = replace(varied, words=f"{part.words} seqs{seqs} step{tokens}")
+            varied = replace(varied, words=f"{part.words}{VARIED}{seqs} step{tokens}")
             parts = (*way.parts[:i], varied, *way.parts[i + 1 :])
-            out.append(Way(parts, rate=way.rate, output=way.output, router=way.router))
+            out.append(Way(parts, rate=way.rate, output=way.output))
     return out
 
 

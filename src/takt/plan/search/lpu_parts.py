@@ -35,7 +35,10 @@ def lpu_parts(question: Question, lpus: Lpus, sizes: Sizes) -> Iterator[Part]:
     request = question.request(sizes, question.precisions[0], longest=True)
     for steps, _ in schedules_of(question.model, lpus, request):
         pool = lpu_pool(
-            steps, name=lpus.label, replicas=1, expected_context=min(context, request.context_tokens)
+            steps,
+            name=lpus.label,
+            replicas=1,
+            expected_context=min(context, request.context_tokens),
         )
         yield _part(question, lpus, steps, pool, sizes)
 
@@ -52,9 +55,7 @@ def handing_over(question: Question, reader: Part, lpus: Lpus, decode: Part, siz
     return with_pool(reader, pool, sizes)
 
 
-def shared_parts(
-    question: Question, gpu: Accelerator, lpus: Lpus, sizes: Sizes
-) -> Iterator[Part]:
+def shared_parts(question: Question, gpu: Accelerator, lpus: Lpus, sizes: Sizes) -> Iterator[Part]:
     """Attention on one to 16 copies of a GPU deployment, feed-forward on the LPUs of the smallest schedule.
 
     Raises UsageError where attention fits no layout, CapacityError or UnsupportedError where LPUs hold nothing of the model.
@@ -74,8 +75,12 @@ def shared_parts(
                     expected_context=max(1, round(sizes.prompt + sizes.output)),
                     max_context=sizes.longest,
                 )  # fmt: skip
-                lpu = _part(question, lpus, steps, pool, sizes, n_chips=ffn_chips(question.model, steps))
-                yield _with_attention(question, lpu, gpu, Layout.of(deployment), copies, batches, pool)
+                lpu = _part(
+                    question, lpus, steps, pool, sizes, n_chips=ffn_chips(question.model, steps)
+                )
+                yield _with_attention(
+                    question, lpu, gpu, Layout.of(deployment), copies, batches, pool
+                )
 
 
 def _part(

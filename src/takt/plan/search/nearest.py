@@ -10,7 +10,7 @@ from math import ceil
 from ..plans import Plan
 from .finder import Finder, plan_of
 from .limits import beyond, beyond_supply
-from .size import Sized, confirm, size
+from .size import Sized, size
 from .ways import MOST_REPLICAS, Counts, Way
 
 __all__ = ["nearest_plan"]
@@ -37,8 +37,9 @@ def _without_limits(finder: Finder) -> Plan | None:
         sized = size(trials, way, least, lambda counts: None)
         if not isinstance(sized, Sized):
             continue
-        counts, outcomes, _ = confirm(trials, way, sized.counts)
-        plan = plan_of(question, way, counts, outcomes)
+        counts = sized.counts
+        (runs,) = trials.every([(way, counts)])
+        plan = plan_of(question, way, counts, runs)
         broken = (beyond(question.limits, way, counts), beyond_supply(question.limits, way, counts))
         misses = (*plan.misses, *(each for each in broken if each))
         plan = replace(plan, meets=not misses, misses=misses)
@@ -62,8 +63,8 @@ def _least_missed(finder: Finder) -> Plan | None:
     for _, way in ranked[:_TRIED]:
         counts = _light(way)
         if sum(counts) <= MOST_REPLICAS:
-            outcomes = [finder.trials.run(way, counts, seed) for seed in finder.trials.seeds()]
-            return plan_of(finder.question, way, counts, outcomes)
+            (runs,) = finder.trials.every([(way, counts)])
+            return plan_of(finder.question, way, counts, runs)
     return None
 
 

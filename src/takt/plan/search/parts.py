@@ -5,9 +5,10 @@ Knows how to make them of accelerators; `lpu_parts` makes those of LPUs.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from takt.chips import Accelerator, Fact, Kind
-from takt.perf import Deployment, StepModel
+from takt.perf import Deployment, Precision, StepModel
 from takt.serving import Policy, Pool
 from takt.serving.tables import policy_of, pool_of
 
@@ -19,9 +20,11 @@ from .question import Question
 from .reach import Reach, reach_of
 from .traffic import Sizes
 
-__all__ = ["Part", "chip_parts", "fact_row", "part_of", "price_row", "with_pool"]
+__all__ = ["VARIED", "Part", "chip_parts", "fact_row", "part_of", "price_row", "with_pool"]
 
+Role = Literal["both", "prompt", "decode"]
 _ASSUMED = ("memory.", "peak.", "scale_up.", "power.")
+VARIED = " seqs"  # words from here on are of batches
 _UNUSED = "power.idle_w"  # power follows from the limit
 
 
@@ -50,7 +53,12 @@ class Part:
     deployment: Deployment | None = None
 
     @property
-    def role(self) -> str:
+    def base(self) -> str:
+        """The words without what only batches are varied by."""
+        return self.words.partition(VARIED)[0]
+
+    @property
+    def role(self) -> Role:
         """both, prompt or decode."""
         return self.pool.role
 
@@ -79,7 +87,7 @@ def with_pool(part: Part, pool: Pool, sizes: Sizes) -> Part:
 
 def chip_parts(question: Question, chip: Accelerator, sizes: Sizes) -> Iterator[Part]:
     """Every layout and precision of one chip, of role `both`. Raises UsageError where the model fits none."""
-    known: set[tuple[object, ...]] = set()
+    known: set[Precision] = set()
     for wish in question.precisions:
         request = question.request(sizes, wish)
         precision = choose_precision(question.model, chip, wish)
@@ -93,7 +101,7 @@ def chip_parts(question: Question, chip: Accelerator, sizes: Sizes) -> Iterator[
             yield part_of(question, deployment, sizes)
 
 
-def part_of(question: Question, deployment: Deployment, sizes: Sizes, role: str = "both") -> Part:
+def part_of(question: Question, deployment: Deployment, sizes: Sizes, role: Role = "both") -> Part:
     """One deployment as a part. UsageError where its memory is too small for the longest request."""
     chip, site = deployment.chip, question.site
     price = price_of(chip, question.tenure, question.prices)
@@ -111,7 +119,9 @@ def part_of(question: Question, deployment: Deployment, sizes: Sizes, role: str 
     watts = None if chip_w is None else chip_w * deployment.n_chips
     m2 = site.chip_m2(chip.id, chip_w)
     layout, assumed = Layout.of(deployment), _assumed(chip)
-    words = f"{chip.id} {layout if layout.chips > 1 else '1'} {precision_name(deployment.precision)}"
+    words = (
+        f"{chip.id} {layout if layout.chips > 1 else '1'} {precision_name(deployment.precision)}"
+    )
     return Part(
         words=words.replace(",", ""),
         pool=pool,
@@ -133,7 +143,7 @@ def part_of(question: Question, deployment: Deployment, sizes: Sizes, role: str 
 
 
 def _shown(
-    deployment: Deployment, policy: Policy, role: str, usd: float | None, watts: float | None
+    deployment: Deployment, policy: Policy, role: Role, usd: float | None, watts: float | None
 ) -> PlanPool:
     chip, precision = deployment.chip, deployment.precision
     return PlanPool(

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from takt.serving import Policy, Pool, StepTable
-from takt.serving.step_table import Grid
 
 from .traffic import Sizes
 
@@ -75,15 +74,15 @@ def reach_of(pool: Pool, sizes: Sizes, entry_s: float) -> Reach:
     tokens = users * (1 + policy.draft_tokens)
     context = np.full_like(users, sizes.context)
     generating = _counted(_hull(table.tokens_ns), tokens) + _counted(table.rows_ns, users)
-    attention = _grid_at(table.decode_ns, users, sizes.context)
+    attention = _grid_at(table, "decode_ns", users, sizes.context)
     mixed = _counted(_hull(table.tokens_ns), tokens + prompts * sizes.fresh) + attention
     mixed = mixed + _counted(_hull(table.rows_ns), users + prompts)
     mixed = mixed + prompts * _read_ns(table, policy, sizes.fresh, alone=False)
     floor = np.interp(context, table.decode_ns.y, table.floor_ns)
-    factor = _grid_at(table.factor, users, sizes.context)
+    factor = _grid_at(table, "factor", users, sizes.context)
     step_s = factor * np.maximum(mixed, floor) * (_NS * _SLACK)
     share = np.minimum(np.maximum(generating + attention, floor) / np.maximum(mixed, floor), 1.0)
-    watts = _grid_at(table.decode_w, users, sizes.context) * share + table.prompt_w * (1 - share)
+    watts = _grid_at(table, "decode_w", users, sizes.context) * share + table.prompt_w * (1 - share)
     rate = users * kept * ends / step_s
     if pool.role == "both":
         needed = sizes.fresh + sizes.output * (1 + policy.draft_tokens) / kept
@@ -92,7 +91,9 @@ def reach_of(pool: Pool, sizes: Sizes, entry_s: float) -> Reach:
         users=users,
         pace_s=np.maximum.accumulate(step_s / kept),
         rate=rate,
-        added_j=np.maximum(watts - table.idle_w, 0.0) * step_s / np.maximum(users * kept * ends, 1e-12),
+        added_j=np.maximum(watts - table.idle_w, 0.0)
+        * step_s
+        / np.maximum(users * kept * ends, 1e-12),
         first_s=first_token_s(pool, sizes, entry_s) if pool.role == "both" else 0.0,
         idle_w=table.idle_w,
     )
@@ -115,7 +116,9 @@ def _reader(pool: Pool, sizes: Sizes, entry_s: float) -> Reach:
     most = policy.max_step_tokens
     sizes_of_steps = np.unique(np.round(np.geomspace(1, most, 24)))
     prompts = sizes_of_steps / sizes.fresh
-    work = _counted(table.tokens_ns, sizes_of_steps) + _counted(table.rows_ns, np.maximum(prompts, 1))
+    work = _counted(table.tokens_ns, sizes_of_steps) + _counted(
+        table.rows_ns, np.maximum(prompts, 1)
+    )
     work = work + prompts * _read_ns(table, policy, sizes.fresh, alone=True)
     factor = table.factor.at(0, 0.0)
     each_s = float(np.min(work * factor / prompts)) * (_NS * _SLACK)
@@ -178,7 +181,9 @@ def _bends_down(values: Floats, a: int, b: int, c: int) -> bool:
     return bool((values[b] - values[a]) * (c - a) >= (values[c] - values[a]) * (b - a))
 
 
-def _grid_at(grid: Grid, users: Floats, context: float) -> Floats:
-    """A grid over users × context at one context."""
+def _grid_at(table: StepTable, name: str, users: Floats, context: float) -> Floats:
+    """One of the table's grids over users × context, at one context."""
+    grid = {"decode_ns": table.decode_ns, "factor": table.factor, "decode_w": table.decode_w}[name]
     rows = np.array([np.interp(context, grid.y, row) for row in grid.values])
-    return np.interp(users, grid.x, rows)
+    found: Floats = np.interp(users, grid.x, rows)
+    return found

@@ -8,6 +8,8 @@ Same question, same bytes: one seed, a fixed order, no clocks. Knows no files.
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from takt.serving.sweeps import Runner, Store
+
 from ..compare import check_length
 from ..plans import PlanSet
 from .candidates import Offer, ways_of
@@ -26,8 +28,18 @@ Progress = Callable[[str, int, int], None]
 _OTHERS = 40
 
 
-def search(question: Question, offer: Offer, progress: Progress | None = None) -> PlanSet:
+def search(
+    question: Question,
+    offer: Offer,
+    *,
+    progress: Progress | None = None,
+    runner: Runner | None = None,
+    store: Store | None = None,
+) -> PlanSet:
     """The plans that no other beats; `progress` hears (what, done, of how many).
+
+    `runner` shares out the simulations of all seeds; `store` keeps every simulation, so that a search that was
+    interrupted goes on where it was. The answer depends on neither.
 
     Raises UsageError where the model generates nothing or cannot hold the longest request.
     """
@@ -35,8 +47,9 @@ def search(question: Question, offer: Offer, progress: Progress | None = None) -
     sizes = question.sizes()
     check_length(question.model, question.request(sizes, question.precisions[0], longest=True))
     ways, dropped = ways_of(question, offer, sizes, lambda what: tell(what, 0, 0))
-    trials = Trials(question, sizes, question.traffic.rate)
-    finder = Finder(question, sizes, trials, tell, dropped=dropped)
+    trials = Trials(question, sizes, question.traffic.rate, runner=runner, store=store)
+    finder = Finder(question, sizes, trials, tell)
+    finder.drop_early(dropped)
     screened = finder.screen(ways)
     finder.simulate(screened)
     tell("other batches", len(screened), len(screened))
@@ -77,7 +90,7 @@ def _answer(
         pareto=tuple(found.plan for found in kept),
         others=tuple(found.plan for found in rest[:_OTHERS]),
         nearest=None if kept else nearest_plan(finder),
-        dropped=tuple(finder.dropped),
+        dropped=finder.dropped,
         proof=_proof(finder, kept, n_ways, len(screened)),
         what_ifs=what_ifs,
         sensitivity=sensitivity,
@@ -89,23 +102,48 @@ def _proof(finder: Finder, kept: Sequence[Found], n_ways: int, n_screened: int) 
     """Sentences on why the rest was dropped, with their numbers."""
     stages = Counter(each.stage for each in finder.dropped)
     question = finder.question
+    seeds, requests = (
+        question.replications,
+        question.share(finder.sizes, question.traffic.rate)[0],
+    )
     lines = [
-        f"{n_ways:,} ways to serve fit some memory: a chip or two, a layout, number types, prompts and tokens together or "
-        f"apart. {stages['fit']:,} more do not hold the model or cannot hand over a cache.",
-        f"{stages['target']:,} ways miss a target with one user alone and nothing else to do, which no number of replicas "
-        f"mends; {stages['limit']:,} break a limit.",
+        f"{n_ways:,} ways to serve were looked at: each chip and layout that holds the model, number types, prompts and "
+        "tokens together or apart.",
+        _if(
+            stages["fit"],
+            "chips or ways do not hold the model, or cannot hand over a cache.",
+        ),
+        _if(
+            stages["target"],
+            "ways miss a target with one user alone and nothing else to do, which no number of replicas mends.",
+        ),
+        _if(stages["limit"], "ways break a limit."),
         "The bound of a way: a steady mean number of users on each replica, every prompt in shared steps, nobody waits. "
         "A simulation adds chance and waiting to the same step times, so it takes at least as many replicas, "
         "chips, dollars and watts.",
-        f"{n_screened:,} ways were taken up in the order of their bound. {stages['bound']:,} were given up because at every "
-        "number of replicas left to try a simulated plan is at least as good in dollars, speed, joules, watts "
-        "and floor as the bound.",
-        f"{stages['simulated']:,} were simulated and are no better than another plan, or meet the targets with no number "
-        f"of replicas. Plans shown keep the targets with 95 % confidence over {question.replications} seeds of "
-        f"{question.share(finder.sizes, question.traffic.rate)[0]:,} requests.",
+        _if(n_screened, "ways were taken up in the order of their bound."),
+        _if(
+            stages["bound"],
+            "of them were given up because at every number of replicas left to try a simulated plan is at least as good "
+            "in dollars, speed, joules, watts and floor as the bound.",
+        ),
+        _if(
+            stages["simulated"],
+            "were simulated and are no better than another plan in any figure, or meet the targets with no number of "
+            "replicas.",
+        ),
+        f"Plans shown keep the targets with 95 % confidence over {seeds} seeds of {requests:,} requests."
+        if kept
+        else "",
     ]
+    lines = [line for line in lines if line]
     hidden = _next_best(finder, kept)
     return (*lines, hidden) if hidden else tuple(lines)
+
+
+def _if(n: int, words: str) -> str:
+    """`12 ways …`; nothing for none."""
+    return f"{n:,} {words}" if n else ""
 
 
 def _next_best(finder: Finder, kept: Sequence[Found]) -> str | None:
@@ -130,7 +168,14 @@ def _assumptions(
     _, share = question.share(sizes, question.traffic.rate)
     if share > 1:
         text = f"a {share:,}th of each fleet is simulated with a {share:,}th of the traffic"
-        rows.append(("simulated share", text, "assumed", "larger fleets wait less, so this is on the safe side"))
+        rows.append(
+            (
+                "simulated share",
+                text,
+                "assumed",
+                "larger fleets wait less, so this is on the safe side",
+            )
+        )
     basis = sorted({part for found in plans for part in found.plan.basis})
     rows += [("basis", part.partition(": ")[2] or part, _kind_of(part), "") for part in basis]
     return tuple(dict.fromkeys(rows))

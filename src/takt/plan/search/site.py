@@ -49,7 +49,9 @@ class Site:
             if not (isfinite(value) and 0 <= value <= 100):
                 raise UsageError(f"{name} is {value:g}, expected 0 to 100")
             rows = tuple(
-                (name, f"{value:g} {row[1].split(' ', 1)[1]}", "given", "") if row[0] == name else row
+                (name, f"{value:g} {row[1].split(' ', 1)[1]}", "given", "")
+                if row[0] == name
+                else row
                 for row in out.assumptions
             )
             out = replace(out, **{name: value}, assumptions=rows)  # type: ignore[arg-type]

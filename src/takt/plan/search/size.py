@@ -7,6 +7,7 @@ prompts and tokens apart grow by whichever target is missed. Knows no money.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 from ..plans import Targets
 from .trial import Run, Trials, missed, misses
@@ -33,7 +34,7 @@ class Stop:
     """Why no number of replicas was found, and the last that was tried."""
 
     reason: str
-    stage: str
+    stage: Literal["fit", "bound", "simulated"]
     counts: Counts
     run: Run | None
 
@@ -59,7 +60,9 @@ def size(
             reason = f"{run.too_long:,} requests are longer than its cache"
             return Stop(reason=reason, stage="fit", counts=counts, run=run)
         growth = _GROWTH[min(step, len(_GROWTH) - 1)]
-        grown = [_raised(n, growth) if i in _guilty(way, wrong) else n for i, n in enumerate(counts)]
+        grown = [
+            _raised(n, growth) if i in _guilty(way, wrong) else n for i, n in enumerate(counts)
+        ]
         failed = [n + 1 if g > n else f for n, g, f in zip(counts, grown, failed, strict=True)]
         counts = tuple(grown)
     wrong_words = ", ".join(misses([run], targets)) if run else "too many replicas"
@@ -105,7 +108,7 @@ def _fewest(
         low, high = max(least[i], failed[i]), best[i]
         while low < high:
             middle = (low + high) // 2
-            tried = tuple([*best[:i], middle, *best[i + 1 :]])
+            tried = (*best[:i], middle, *best[i + 1 :])
             again = trials.run(way, tried, trials.question.seed)
             if missed(again, targets):
                 low = middle + 1

@@ -41,7 +41,9 @@ def solve(kinds: Sequence[Kind], rate: float, limits: Limits) -> tuple[int, ...]
             "limits on supply need OR-tools", hint="pip install 'takt-lpu[plan]'"
         ) from error
     model = cp_model.CpModel()
-    counts = [model.new_int_var(0, _most(kind, rate, limits), f"n{i}") for i, kind in enumerate(kinds)]
+    counts = [
+        model.new_int_var(0, _most(kind, rate, limits), f"n{i}") for i, kind in enumerate(kinds)
+    ]
     pairs = list(zip(kinds, counts, strict=True))
     model.add(sum(floor(kind.rate * _SCALE) * n for kind, n in pairs) >= ceil(rate * _SCALE))
     for chip, most in sorted(limits.supply.items()):

@@ -29,7 +29,8 @@ class Traffic:
     def __post_init__(self) -> None:
         if not (isfinite(self.rate) and 0 < self.rate <= MOST_RATE):
             raise UsageError(
-                f"a rate of {self.rate:g} requests/s", hint=f"more than 0 and at most {MOST_RATE:,.0f}"
+                f"a rate of {self.rate:g} requests/s",
+                hint=f"more than 0 and at most {MOST_RATE:,.0f}",
             )
 
     @property
@@ -90,4 +91,5 @@ def _cachable(every: NDArray[np.void]) -> NDArray[np.float64]:
     later = np.flatnonzero(every["turn"] > 0)
     before[later] = every["prompt_tokens"][later - 1] + every["output_tokens"][later - 1]
     group = np.where(every["group"] >= 0, every["group_tokens"], 0)
-    return np.maximum(np.maximum(before, group), every["seen_tokens"])
+    found: NDArray[np.float64] = np.maximum(np.maximum(before, group), every["seen_tokens"])
+    return found

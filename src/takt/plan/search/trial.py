@@ -20,7 +20,17 @@ from .site import default_site
 from .traffic import Rows, Sizes
 from .ways import Counts, Way, tiers_of
 
-__all__ = ["LATENCIES", "Run", "Trial", "Trials", "figures_of", "meter_kw", "missed", "misses", "run_trial"]
+__all__ = [
+    "LATENCIES",
+    "Run",
+    "Trial",
+    "Trials",
+    "figures_of",
+    "meter_kw",
+    "missed",
+    "misses",
+    "run_trial",
+]
 
 LATENCIES = ("ttft", "tpot", "e2e")
 _WARM = 0.2  # of the requests of a simulation, while the fleet fills up
@@ -118,7 +128,9 @@ class Trials:
         if self.store is None and self.runner is None:
             return [[run_trial(self._trial(*each, seed)) for seed in seeds] for each in wanted]
         tasks = [_task(*each, self._trial(*each, seed)) for each in wanted for seed in seeds]
-        results = [result.read(Run) for result in sweep(tasks, runner=self.runner, store=self.store)]
+        results = [
+            result.read(Run) for result in sweep(tasks, runner=self.runner, store=self.store)
+        ]
         n = len(seeds)
         return [results[i * n : (i + 1) * n] for i in range(len(wanted))]
 
@@ -166,16 +178,16 @@ def misses(runs: Sequence[Run], targets: Targets) -> tuple[str, ...]:
         if interval.mean + (interval.half_width or 0.0) > 1e3 * most:
             spread = f" ± {interval.half_width:.3g}" if interval.half_width else ""
             words = {"ttft": "first token", "tpot": "a token", "e2e": "whole answer"}[name]
-            out.append(f"{words} {at} {interval.mean:.4g}{spread} ms, asked for {1e3 * most:.4g} ms")
+            out.append(
+                f"{words} {at} {interval.mean:.4g}{spread} ms, asked for {1e3 * most:.4g} ms"
+            )
     lost = sum(run.requests - run.completed for run in runs)
     if lost:
         out.append(f"{lost:,} of {sum(run.requests for run in runs):,} requests turned away")
     return tuple(out)
 
 
-def figures_of(
-    question: Question, way: Way, counts: Counts, runs: Sequence[Run]
-) -> Figures:
+def figures_of(question: Question, way: Way, counts: Counts, runs: Sequence[Run]) -> Figures:
     """What a plan gives: means over the seeds, money and watts by what is installed."""
     tokens_per_s = way.rate * way.output
     energies = [run.j_per_token for run in runs if run.j_per_token is not None]
@@ -225,9 +237,7 @@ def _at_meter(way: Way, counts: Counts) -> float:
         (part.meter_w or float(part.pool.chips)) * n
         for part, n in zip(way.parts, counts, strict=True)
     ]
-    total = sum(
-        weight * part.at_meter for weight, part in zip(weights, way.parts, strict=True)
-    )
+    total = sum(weight * part.at_meter for weight, part in zip(weights, way.parts, strict=True))
     return total / sum(weights)
 
 

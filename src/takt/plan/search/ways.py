@@ -8,17 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, inf
+from typing import Literal
 
 from takt.serving import Fleet, Tier
-from takt.serving.fleet import Router
 
 from ..plans import PlanPool, Targets
 from .front import Point
 from .parts import Part
 
-__all__ = ["MOST_REPLICAS", "Counts", "Way", "tiers_of"]
+__all__ = ["MOST_REPLICAS", "ROUTER", "Counts", "Way", "tiers_of"]
 
 Counts = tuple[int, ...]
+ROUTER: Literal["least-loaded"] = "least-loaded"  # replicas that are alike need no more
 MOST_REPLICAS = 65_536
 _NS = 1e9
 
@@ -33,13 +34,17 @@ class Way:
     parts: tuple[Part, ...]
     rate: float
     output: float
-    router: Router = "least-loaded"
 
     @property
     def words(self) -> str:
         """Its parts, prompts first."""
         split = any(part.role != "both" for part in self.parts)
         return (" -> " if split else " + ").join(part.words for part in self.parts)
+
+    @property
+    def base(self) -> str:
+        """The words without what only batches are varied by."""
+        return " ".join(part.base for part in self.parts)
 
     def id_of(self, counts: Counts) -> str:
         """The words with numbers of replicas."""
@@ -62,7 +67,11 @@ class Way:
         tpot_s = None if targets.tpot_at == "p50" else targets.tpot_s
         if targets.tpot_s is not None and self.alone_s > targets.tpot_s:
             return None
-        if targets.ttft_s is not None and self.first_s > targets.ttft_s and targets.ttft_at == "p99":
+        if (
+            targets.ttft_s is not None
+            and self.first_s > targets.ttft_s
+            and targets.ttft_at == "p99"
+        ):
             return None
         counts = []
         for part in self.parts:
@@ -133,7 +142,7 @@ class Way:
                 policy = replace(policy, order="priority")
             name = f"{i}:{part.words}"[:60]
             pools.append(replace(part.pool, replicas=ceil(n / share), name=name, policy=policy))
-        return Fleet(pools=tuple(pools), tiers=tiers, router=self.router)
+        return Fleet(pools=tuple(pools), tiers=tiers, router=ROUTER)
 
     def shown(self, counts: Counts) -> tuple[PlanPool, ...]:
         """The pools of a plan."""

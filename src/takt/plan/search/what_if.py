@@ -47,8 +47,8 @@ def what_ifs_of(
         return tuple(_growth(question, sizes, [winner]))
     return (
         *_prices(question, priced, winner),
-        *_power(question, priced),
-        *_carbon(question, plans, priced, winner),
+        *_power(question, _plain(priced, winner)),
+        *_carbon(question, _plain(plans, winner), _plain(priced, winner), winner),
         *_growth(question, sizes, _rivals(priced, winner)),
     )
 
@@ -99,9 +99,13 @@ def _power(question: Question, priced: Sequence[Found]) -> Iterator[WhatIf]:
         best = _cheapest(lines, price)
         text = "no price of power changes the winner"
         if change is not None:
-            text = f"changes only if power costs more than ${change[0]:.3g} a kWh: then {change[1].id}"
+            text = (
+                f"changes only if power costs more than ${change[0]:.3g} a kWh: then {change[1].id}"
+            )
         usd = best.usd_per_h(price)
-        row = _row(question, "price of power", f"${price:.3g} a kWh", best, usd, priced[0].way.output)
+        row = _row(
+            question, "price of power", f"${price:.3g} a kWh", best, usd, priced[0].way.output
+        )
         yield replace(row, threshold=text)
 
 
@@ -126,7 +130,9 @@ def _carbon(
     change = _next_change(lines, _cheapest(lines, 0.0), 0.0, upwards=True)
     text = "no price of carbon changes the winner"
     if change is not None:
-        text = f"changes only if carbon costs more than ${change[0]:,.4g} a tonne: then {change[1].id}"
+        text = (
+            f"changes only if carbon costs more than ${change[0]:,.4g} a tonne: then {change[1].id}"
+        )
     yield WhatIf(
         name="least carbon",
         value=f"{least.plan.figures.kg_co2_per_mtok:.3g} kg a million tokens; "
@@ -152,7 +158,12 @@ def _growth(question: Question, sizes: Sizes, rivals: Sequence[Found]) -> Iterat
             if best is None or usd < best[0]:
                 best = (usd, way, sized.counts)
         if best is None:
-            yield WhatIf(name="traffic", value=f"x {times:g}", winner="none of these plans", usd_per_mtok=None)
+            yield WhatIf(
+                name="traffic",
+                value=f"x {times:g}",
+                winner="none of these plans",
+                usd_per_mtok=None,
+            )
             continue
         usd, way, counts = best
         chips = ", ".join(f"{n:,} {chip}" for chip, n in sorted(way.chips(counts).items()))
@@ -199,14 +210,14 @@ def _threshold_text(
     word = "more" if upwards else "less"
     if change is None or change[0] <= 0:
         assert surely is not None
-        return (
-            f"changes at most if {chip} costs {word} than ${surely[0]:.4g} an hour: {surely[1].id}, by its bound"
-        )
+        return f"changes at most if {chip} costs {word} than ${surely[0]:.4g} an hour: {surely[1].id}, by its bound"
     text = f"changes only if {chip} costs {word} than ${change[0]:.4g} an hour: then {change[1].id}"
     before = surely is not None and (surely[0] < change[0] if upwards else surely[0] > change[0])
     if surely is not None and before:
         side = "up to" if upwards else "down to"
-        text += f"; {side} ${surely[0]:.4g} surely not, by the bounds of plans that were not simulated"
+        text += (
+            f"; {side} ${surely[0]:.4g} surely not, by the bounds of plans that were not simulated"
+        )
     return text
 
 
@@ -217,7 +228,7 @@ def _bound_lines(bounds: Sequence[tuple[Way, Counts]], chip: str, now: float) ->
         if not way.unpriced(counts):
             n = way.chips(counts).get(chip, 0)
             at_zero = way.usd_per_h(counts) - n * now
-            out.append(_Line(words=way.words, id=way.id_of(counts), at_zero=at_zero, slope=float(n)))
+            out.append(_Line(words=way.base, id=way.id_of(counts), at_zero=at_zero, slope=float(n)))
     return out
 
 
@@ -315,6 +326,11 @@ def _sized(trials: Trials, way: Way) -> Sized | None:
     return sized if isinstance(sized, Sized) else None
 
 
+def _plain(plans: Sequence[Found], winner: Found) -> list[Found]:
+    """Without those that differ from the winner by their batches only."""
+    return [found for found in plans if found is winner or found.way.base != winner.way.base]
+
+
 def _slowed(way: Way, sizes: Sizes, sign: int) -> Way:
     """Every step of every part longer, or shorter, by the error to expect of it."""
 
@@ -328,12 +344,15 @@ def _slowed(way: Way, sizes: Sizes, sign: int) -> Way:
 
 
 def _rivals(priced: Sequence[Found], winner: Found) -> list[Found]:
-    """The winner and the next cheapest of other chips or layouts."""
-    out, seen = [winner], {winner.way.words}
-    for found in sorted(priced, key=lambda each: (each.plan.figures.usd_per_h or 0.0, each.plan.id)):
-        if found.way.words not in seen and len(out) <= _RIVALS:
+    """The winner and the next cheapest with other chips."""
+    out, seen = [winner], {frozenset(winner.way.chips(winner.counts))}
+    for found in sorted(
+        priced, key=lambda each: (each.plan.figures.usd_per_h or 0.0, each.plan.id)
+    ):
+        kinds = frozenset(found.way.chips(found.counts))
+        if kinds not in seen and len(out) <= _RIVALS:
             out.append(found)
-            seen.add(found.way.words)
+            seen.add(kinds)
     return out
 
 
@@ -378,10 +397,12 @@ def _next_change(
 
 
 def _line(found: Found, at_zero: float, slope: float) -> _Line:
-    return _Line(words=found.way.words, id=found.plan.id, at_zero=at_zero, slope=slope)
+    return _Line(words=found.way.base, id=found.plan.id, at_zero=at_zero, slope=slope)
 
 
-def _row(question: Question, name: str, value: str, line: _Line, usd_per_h: float, output: float) -> WhatIf:
+def _row(
+    question: Question, name: str, value: str, line: _Line, usd_per_h: float, output: float
+) -> WhatIf:
     tokens_per_s = question.traffic.rate * output
     return WhatIf(
         name=name, value=value, winner=line.id, usd_per_mtok=_per_mtok(usd_per_h, tokens_per_s)

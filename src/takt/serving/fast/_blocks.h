@@ -149,6 +149,14 @@ static void found(const Cache *cache, const Request *text, int64_t tokens, int64
     *session = most - *group < blocks ? most - *group : blocks;
 }
 
+/* Whether a text can ever be held behind blocks of its chains: these stay whole while their start is read. */
+static int fits(const Cache *cache, const Request *text, int64_t tokens, int64_t group, int64_t session) {
+    int64_t blocks = blocks_of(cache, tokens) - group - session;
+    if (group) blocks += find_chain(cache, 1, text->group)->blocks;
+    if (session) blocks += find_chain(cache, 0, text->session)->blocks;
+    return blocks <= cache->n_blocks;
+}
+
 /* Blocks that can be taken beside chains which are about to be read. */
 static int64_t takeable(const Cache *cache, const Request *text, int64_t group, int64_t session) {
     int64_t left = available(cache);

@@ -145,9 +145,11 @@ static int admit_cached(World *w, Replica *r, Job *job, int64_t left) {
     return 1;
 }
 
-/* Begin to read a prompt behind blocks of its chains, if the rest fits. */
-static int enters_behind(World *w, Replica *r, Job *job, int64_t left, int64_t group, int64_t session) {
+static int admit_reading(World *w, Replica *r, Job *job, int64_t left) {
     Cache *cache = &r->cache;
+    int64_t group, session;
+    found(cache, &job->row, job->tokens - 1, &group, &session);
+    if (!fits(cache, &job->row, job->tokens, group, session)) group = session = 0;
     int64_t blocks = group + session;
     if (cache->prefixes) {
         int64_t seen = job->row.seen_tokens < job->tokens - 1 ? job->row.seen_tokens : job->tokens - 1;
@@ -164,14 +166,6 @@ static int enters_behind(World *w, Replica *r, Job *job, int64_t left, int64_t g
     take(cache, &job->held, need);
     add_row(w, r, job, wanted);
     return 1;
-}
-
-static int admit_reading(World *w, Replica *r, Job *job, int64_t left) {
-    int64_t group, session;
-    found(&r->cache, &job->row, job->tokens - 1, &group, &session);
-    if (enters_behind(w, r, job, left, group, session)) return 1;
-    /* Chains stay whole while somebody reads their start. One that leaves no room for its only reader is not read. */
-    return !r->running.count && !r->parked.count && enters_behind(w, r, job, left, 0, 0);
 }
 
 /* Requests from the queue in its order, until the first that does not fit. */

@@ -1,0 +1,306 @@
+"""What `takt simulate` does, from its options as values to the text that it prints; files are written on the way.
+
+Knows the order of things and what goes together; imported when the verb runs.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from takt.cli.arguments import seconds_of
+from takt.cli.outputs import writable
+from takt.cli.simulate_fleet import Built, build, failures_for, looking
+from takt.cli.simulate_progress import counting
+from takt.cli.simulate_result import About, Shown, json_of, shown_of, shown_of_seeds
+from takt.cli.simulate_run import SIMULATORS, Run, Sink, perform, replications
+from takt.cli.simulate_text import text_of
+from takt.cli.simulate_words import Failing, Scaling, System, scaling_of, span_of
+from takt.errors import UsageError, did_you_mean
+from takt.models.outlines import Outline, outline_of
+from takt.serving import EventKind, Fleet
+from takt.serving.results import EventFile, Outcome, Timeline
+from takt.serving.workloads import Replay, Source, workload_of
+
+__all__ = ["Given", "Outputs", "Requests", "failing", "report", "scaling", "seeds", "target"]
+
+DEFAULT_REQUESTS = 10_000
+MOST_REPLICATIONS = 10_000
+_REPAIR_S = 600.0
+_PICTURES = (".png", ".svg")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    """Where requests come from: options of `workload_of`, as written."""
+
+    trace: str | None
+    rate: float | None
+    prompt: str | None
+    output: str | None
+    arrivals: str | None
+    cv: float | None
+    requests: int | None
+    duration: str | None
+    turns: str | None
+    think: str | None
+    new: str | None
+    prefix: str | None
+    tiers: str | None
+    concurrency: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Files to write beside what is printed."""
+
+    events: str | None
+    perfetto: str | None
+    timeline: str | None
+    plot: str | None
+
+    @property
+    def stated(self) -> list[tuple[str, str]]:
+        """(option, file) of each."""
+        names = ("events", "perfetto", "timeline", "plot")
+        return [(f"--{name}", file) for name in names if (file := getattr(self, name))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """One command line."""
+
+    model: str
+    source: Requests
+    system: System
+    outputs: Outputs
+    seeds: tuple[int, ...]
+    warmup: int
+    simulator: str
+    ray: str | None
+    resume: str | None
+
+
+def target(option: str, text: str | None) -> float | None:
+    """Seconds of a target, None for none."""
+    return None if text in (None, "any") else seconds_of(option, str(text))
+
+
+def seeds(first: int, count: int) -> tuple[int, ...]:
+    """So many seeds."""
+    if not 0 <= first < 1 << 63:
+        raise UsageError(f"--seed {first}: expected a whole number from 0")
+    if not 1 <= count <= MOST_REPLICATIONS:
+        raise UsageError(f"--replications {count:,}: expected 1 to {MOST_REPLICATIONS:,}")
+    return tuple(range(first, first + count))
+
+
+def scaling(text: str | None, startup: str | None) -> Scaling | None:
+    """Replicas by load."""
+    if text is None and startup is not None:
+        raise UsageError("--startup goes with --autoscale")
+    return None if text is None else scaling_of(text, startup)
+
+
+def failing(mtbf: str | None, repair: str | None) -> Failing | None:
+    """Failures."""
+    if mtbf is None:
+        if repair is not None:
+            raise UsageError("--repair goes with --mtbf")
+        return None
+    repair_s = _REPAIR_S if repair is None else span_of("--repair", repair)
+    return Failing(mtbf_s=span_of("--mtbf", mtbf), repair_s=repair_s)
+
+
+def report(given: Given, *, as_json: bool, began: float) -> str:
+    """Simulate, write files, and give what is to be printed; notes and times go to stderr."""
+    _check(given)
+    model = outline_of(given.model)
+    source = _source(given.source, model)
+    built = build(model, source, given.system, given.seeds[0])
+    about = About(
+        model=model.name,
+        workload=_workload(source),
+        seeds=given.seeds,
+        simulator=given.simulator,
+        built=built,
+    )
+    shown = _one(given, source, about) if len(given.seeds) == 1 else _many(given, source, built)
+    wall_s = round(time.perf_counter() - began, 3)
+    if as_json:
+        return json.dumps(json_of(shown, about, wall_s), indent=2, ensure_ascii=False) + "\n"
+    if sys.stderr.isatty():
+        sys.stderr.write(f"simulated in {wall_s:.1f} s\n")
+    return text_of(shown, about)
+
+
+def _check(given: Given) -> None:
+    """What can be wrong without looking at anything large."""
+    if given.simulator not in SIMULATORS:
+        hint = did_you_mean(given.simulator, SIMULATORS) or "fast or reference"
+        raise UsageError(f"no simulator {given.simulator[:40]!r}", hint=hint)
+    if given.warmup < 0:
+        raise UsageError(f"--warmup {given.warmup}: expected 0 or more requests")
+    for option, file in given.outputs.stated:
+        writable(file)
+        if option in ("--timeline", "--plot") and Path(file).suffix.lower() not in _PICTURES:
+            raise UsageError(f"{option} {file}: expected a file that ends in .png or .svg")
+        if len(given.seeds) > 1:
+            raise UsageError(
+                f"{option} shows one run, --replications makes {len(given.seeds)}",
+                hint=f"run a seed alone for it: --seed {given.seeds[0]}",
+            )
+    if len(given.seeds) == 1 and (given.ray or given.resume):
+        raise UsageError(
+            f"--{'ray' if given.ray else 'resume'} is for several runs", hint="say --replications N"
+        )
+
+
+def _source(wishes: Requests, model: Outline) -> Source:
+    """The requests, cut to the model's context."""
+    requests = wishes.requests
+    if requests is None and wishes.trace is None and wishes.duration is None:
+        requests = DEFAULT_REQUESTS
+    return workload_of(
+        wishes.trace,
+        rate=wishes.rate,
+        prompt=wishes.prompt,
+        output=wishes.output,
+        arrivals=wishes.arrivals,
+        cv=wishes.cv,
+        requests=requests,
+        duration_s=None if wishes.duration is None else span_of("--duration", wishes.duration),
+        turns=wishes.turns,
+        think=wishes.think,
+        new=wishes.new,
+        prefix=wishes.prefix,
+        tiers=wishes.tiers,
+        concurrency=wishes.concurrency,
+        max_context=model.max_context or None,
+    )
+
+
+def _workload(source: Source) -> str:
+    count = source.n_requests
+    return source.description if count is None else f"{count:,} requests; {source.description}"
+
+
+def _run(given: Given, source: Source, built: Built, seed: int) -> Run:
+    fleet = replace(built.fleet, failures=failures_for(built, given.system, seed))
+    return Run(
+        fleet=fleet, source=source, seed=seed, warmup=given.warmup, simulator=given.simulator
+    )
+
+
+def _one(given: Given, source: Source, about: About) -> Shown:
+    """One run with its files."""
+    built = about.built
+    run = _run(given, source, built, given.seeds[0])
+    outputs = given.outputs
+    if outputs.timeline or outputs.perfetto:
+        run = replace(run, fleet=looking(run.fleet, built.span_s))
+    with ExitStack() as stack:
+        tick = stack.enter_context(counting("requests served", source.n_requests))
+        sinks = [stack.enter_context(each) for each in _sinks(outputs, run.fleet, about)]
+        with _told(outputs):
+            outcome, steady = perform(run, events=sinks, tick=tick)
+    if outputs.plot:
+        _plot(Path(outputs.plot), outcome, about)
+    return shown_of(outcome, steady)
+
+
+@contextmanager
+def _told(outputs: Outputs) -> Iterator[None]:
+    """Says what becomes of files when someone stops a run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        files = ", ".join(file for _, file in outputs.stated)
+        kept = f"; {files}: left as before" if files else ""
+        sys.stderr.write(f"stopped{kept}\n")
+        raise
+
+
+def _sinks(outputs: Outputs, fleet: Fleet, about: About) -> Iterator[AbstractContextManager[Sink]]:
+    if outputs.events:
+        yield _log(Path(outputs.events))
+    if outputs.perfetto:
+        yield _trace(Path(outputs.perfetto), fleet)
+    if outputs.timeline:
+        yield _timeline(Path(outputs.timeline), fleet, about)
+
+
+@contextmanager
+def _log(path: Path) -> Iterator[Sink]:
+    with EventFile(path) as log:
+
+        def add(rows: NDArray[np.void]) -> None:
+            log.add(rows[rows["kind"] != EventKind.SAMPLE])  # a log is the same with pictures and without
+
+        yield add
+
+
+@contextmanager
+def _trace(path: Path, fleet: Fleet) -> Iterator[Sink]:
+    from takt.report.serving_trace import ServingTrace  # brings the report room along
+
+    trace = ServingTrace(fleet)
+    yield trace.add
+    left_out = trace.write(path)
+    if left_out:
+        sys.stderr.write(f"note: {path} is full: {left_out:,} later events are left out\n")
+
+
+@contextmanager
+def _timeline(path: Path, fleet: Fleet, about: About) -> Iterator[Sink]:
+    from takt.report.serving_plot import write_timeline_plot  # matplotlib comes when it draws
+
+    timeline = Timeline(fleet)
+    yield timeline.add
+    write_timeline_plot(path, timeline.series(), title=_title(about))
+
+
+def _plot(path: Path, outcome: Outcome, about: About) -> None:
+    from takt.report.serving_plot import write_latency_plot  # matplotlib comes when it draws
+
+    tier = about.built.fleet.tiers[0]
+    named = (("ttft", tier.ttft_ns), ("tpot", tier.tpot_ns), ("e2e", tier.e2e_ns))
+    targets = {name: most / 1e9 for name, most in named if most is not None}
+    write_latency_plot(path, {about.model: outcome}, title=_title(about), targets=targets)
+
+
+def _title(about: About) -> str:
+    pools = " + ".join(f"{made.pool.replicas} × {made.pool.name}" for made in about.built.made)
+    return f"{about.model} on {pools}: {about.workload}"
+
+
+def _many(given: Given, source: Source, built: Built) -> Shown:
+    """One run a seed, on processes or Ray."""
+    alike = isinstance(source, Replay) and given.system.failing is None and not given.system.drafts
+    if alike:
+        raise UsageError(
+            "a recording is the same under every seed: replications would say nothing of noise",
+            hint="draw arrivals of its kind: --arrivals gamma --cv 1.5, or fit a workload to it",
+        )
+    runs = [_run(given, source, built, seed) for seed in given.seeds]
+    with counting("seeds", len(runs)) as tick:
+        before = 0
+
+        def progress(done: int, _: int) -> None:
+            nonlocal before
+            tick(done - before)
+            before = done
+
+        resume = None if given.resume is None else Path(given.resume)
+        try:
+            found = replications(runs, ray=given.ray, resume=resume, progress=progress)
+        except KeyboardInterrupt as stop:
+            sys.stderr.write(f"{stop or 'stopped'}\n")
+            raise
+    return shown_of_seeds(found)

@@ -1,0 +1,140 @@
+"""Runs of `takt simulate`: one with all its sinks, or one for each of several seeds on processes or Ray.
+
+Watches whether requests take longer and longer to the end: a fleet that falls behind has no steady figures. Knows no options.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from takt.serving import Fate, Fleet
+from takt.serving.fast import run as fast_run
+from takt.serving.results import Collector, Outcome, document, figures
+from takt.serving.workloads import Source
+
+__all__ = ["SIMULATORS", "Growth", "Run", "perform", "replications", "simulated"]
+
+SIMULATORS = ("fast", "reference")
+Sink = Callable[[NDArray[np.void]], None]
+
+_PIECES = 64
+_LEAST_REQUESTS = 256
+_RISE = 1.2  # of the last quarter over the third: a queue that grows steadily gives 1.4 and less what was there before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One simulation; the same values give the same bytes."""
+
+    fleet: Fleet
+    source: Source
+    seed: int
+    warmup: int
+    simulator: str
+
+
+class Growth:
+    """A sink of finished requests: mean time to the end of earlier and later ones, in at most `_PIECES` pieces."""
+
+    __slots__ = ("_counts", "_sums", "_width")
+
+    def __init__(self) -> None:
+        self._width = 16
+        self._counts = np.zeros(_PIECES, np.int64)
+        self._sums = np.zeros(_PIECES, np.float64)
+
+    def add(self, rows: NDArray[np.void]) -> None:
+        """Take a batch of ended requests in."""
+        done = rows[rows["fate"] == Fate.DONE]
+        if not len(done):
+            return
+        last = int(done["request"].max())
+        while last >= _PIECES * self._width:
+            self._halve()
+        piece = done["request"] // self._width
+        took_s = (done["last_ns"] - done["arrival_ns"]) * 1e-9
+        self._counts += np.bincount(piece, minlength=_PIECES)
+        self._sums += np.bincount(piece, took_s, minlength=_PIECES)
+
+    def _halve(self) -> None:
+        self._width *= 2
+        for values in (self._counts, self._sums):
+            values[: _PIECES // 2] = values[::2] + values[1::2]
+            values[_PIECES // 2 :] = 0
+
+    @property
+    def steady(self) -> bool:
+        """False where later requests take ever longer: quarter by quarter, and the last by much."""
+        n = int(np.flatnonzero(self._counts)[-1]) + 1 if self._counts.any() else 0
+        if int(self._counts.sum()) < _LEAST_REQUESTS:
+            return True
+        edges = np.linspace(0, n, 5).astype(int)
+        means = [
+            float(self._sums[a:b].sum() / max(int(self._counts[a:b].sum()), 1))
+            for a, b in zip(edges[:-1], edges[1:], strict=True)
+        ]
+        return not (means[0] < means[1] < means[2] and means[3] > _RISE * means[2])
+
+
+def perform(
+    run: Run, *, events: Sequence[Sink] = (), tick: Callable[[int], None] | None = None
+) -> tuple[Outcome, bool]:
+    """(figures, whether times were steady). `events` are sinks of all that happens; `tick` hears how many have ended."""
+    collector, growth = Collector(run.fleet, warmup=run.warmup), Growth()
+
+    def finished(rows: NDArray[np.void]) -> None:
+        collector.finished(rows)
+        growth.add(rows)
+        if tick is not None:
+            tick(len(rows))
+
+    def happened(rows: NDArray[np.void]) -> None:
+        for sink in events:
+            sink(rows)
+
+    totals = _engine(run.simulator)(
+        run.source.requests(run.seed),
+        run.fleet,
+        seed=run.seed,
+        finished=finished,
+        events=happened if events else None,
+    )
+    return Outcome.of(run.fleet, collector, totals), growth.steady
+
+
+def _engine(simulator: str) -> Callable[..., Any]:
+    if simulator == "fast":
+        return fast_run
+    from takt.serving.reference import run as slow_run  # the judge; a thousand times slower
+
+    return slow_run
+
+
+def simulated(run: Run) -> dict[str, Any]:
+    """What a task of a sweep gives: `Shown`'s parts of one run, as JSON."""
+    outcome, steady = perform(run)
+    return {"document": document(outcome), "figures": figures(outcome), "steady": steady}
+
+
+def replications(
+    runs: Sequence[Run],
+    *,
+    ray: str | None,
+    resume: Path | None,
+    progress: Callable[[int, int], None],
+) -> list[dict[str, Any]]:
+    """`simulated` of each run, in their order, on processes or Ray; kept in `resume` and not done again."""
+    from takt.serving.sweeps import Store, Task, runner_of, sweep  # processes, SQLite, Parquet
+
+    tasks = [Task(function=simulated, arguments=run, name=f"seed {run.seed}") for run in runs]
+    runner = runner_of(ray=ray)
+    if resume is None:
+        found = sweep(tasks, runner=runner, progress=progress)
+        return [result.read(dict) for result in found]
+    with Store(resume) as store:
+        found = sweep(tasks, runner=runner, store=store, progress=progress)
+        return [result.read(dict) for result in found]
