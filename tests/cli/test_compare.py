@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from takt.cli.compare import _prices, _seconds
+from takt.cli.arguments import prices_of, seconds_of
 from takt.cli.compare_chips import (
     DEFAULT_CHIPS,
     DEFAULT_PAIRS,
@@ -298,7 +298,7 @@ def test_json_needs_no_matplotlib_no_rich_and_no_compiler() -> None:
 @given(st.text(max_size=30) | st.from_regex(r"[0-9.]{1,8} ?(us|ms|s)?", fullmatch=True))
 def test_a_time_is_read_or_refused(text: str) -> None:
     try:
-        seconds = _seconds("--tpot", text)
+        seconds = seconds_of("--tpot", text)
     except UsageError as error:
         assert error.hint
     else:
@@ -308,7 +308,7 @@ def test_a_time_is_read_or_refused(text: str) -> None:
 @given(st.text(max_size=30) | st.floats().map(lambda usd: f"h100-sxm={usd}"))
 def test_a_price_is_read_or_refused(text: str) -> None:
     try:
-        prices = _prices([text], ["h100-sxm"])
+        prices = prices_of([text], ["h100-sxm"])
     except UsageError as error:
         assert error.hint
     else:
@@ -320,7 +320,7 @@ def test_a_price_is_read_or_refused(text: str) -> None:
     ("text", "seconds"), [("20ms", 0.02), ("1.5s", 1.5), ("800us", 8e-4), ("20", 0.02)]
 )
 def test_times_have_units(text: str, seconds: float) -> None:
-    assert _seconds("--tpot", text) == pytest.approx(seconds)
+    assert seconds_of("--tpot", text) == pytest.approx(seconds)
 
 
 @given(st.text(max_size=40) | st.lists(st.sampled_from(NAMES), max_size=4).map(",".join))

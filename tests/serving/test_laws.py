@@ -106,7 +106,8 @@ class Auditor:
         elif kind is K.ADMIT:
             self.admit(story, row, event)
         elif kind is K.PREEMPT:
-            assert all(story.key >= each.key for each in self.at(where, "running"))
+            running = self.at(where, "running")
+            assert self.may_park(where) or all(story.key >= each.key for each in running)
             story.preemptions += 1
         elif kind is K.FIRST:
             story.firsts += 1
@@ -130,16 +131,17 @@ class Auditor:
         assert machine.state in ("up", "draining") and machine.step_ends_ns <= self.now_ns
         assert event["a"] >= 0 and event["b"] >= 1, "somebody has nothing to compute"
         assert all(story.key <= each.key for each in self.at(story.replica, "waiting"))
-        assert len(self.at(story.replica, "running")) < policy.max_seqs or self.unsent(story)
+        running = len(self.at(story.replica, "running"))
+        assert running < policy.max_seqs or self.may_park(story.replica)
         if story.admitted_ns < 0:
             assert event["a"] + event["b"] == row["prompt_tokens"]
             story.admitted_ns, story.cached = self.now_ns, int(event["a"])
             if not policy.prefix_caching:
                 assert story.cached == 0
 
-    def unsent(self, story: Story) -> bool:
-        """Whether some who seem to run have been read, and wait for somebody who decodes."""
-        return self.pools[story.replica].role == "prompt"
+    def may_park(self, where: int) -> bool:
+        """Whether some who seem to run here may have been read, and wait for somebody who decodes."""
+        return self.pools[where].role == "prompt"
 
     def send(self, story: Story, event) -> None:
         pool, machine = self.pools[story.replica], self.machines[story.replica]
@@ -199,7 +201,7 @@ class Auditor:
         for where, machine in enumerate(self.machines):
             if machine.state in ("up", "draining") and machine.step_ends_ns <= self.now_ns:
                 held = self.at(where, "running", "sent")
-                parking = self.pools[where].role == "prompt" and held
+                parking = self.may_park(where) and held
                 assert not self.at(where, "waiting", "running") or parking, "idle with work"
         held_back = [x for x in self.stories.values() if x.place == "at the router"]
         up = [m for m, pool in zip(self.machines, self.pools, strict=True) if pool.role != "decode" and m.state == "up"]  # fmt: skip

@@ -193,17 +193,17 @@ def _simulated(
     paths: Sequence[Path], scored: Scored, n_rows: int | None, dimensions: Sequence[str]
 ) -> tuple[dict[str, object], str]:
     """As JSON and as text: a sample of the rows, and all recorded runs, simulated."""
-    from takt.accuracy import simulated as room  # brings the engine along
-    from takt.cli import accuracy_simulated as pages
+    from takt.accuracy.simulated import has_requests, read_runs, replayed, simulated_beside, ways_of
+    from takt.cli.accuracy_simulated import document_of as document  # the engine
+    from takt.cli.accuracy_simulated import text_of as text
 
+    n_rows = _ROWS if n_rows is None else n_rows
     with given.counting("simulating") as progress:
-        beside = room.simulated_beside(
-            scored, n_rows=_ROWS if n_rows is None else n_rows, progress=progress
-        )
-        runs = [run for path in paths if room.has_requests(path) for run in room.read_runs(path)]
-        replays = [room.replayed(run, way) for run in runs for way in room.ways_of(run)]
+        beside = simulated_beside(scored, n_rows=n_rows, progress=progress)
+        runs = [run for path in paths if has_requests(path) for run in read_runs(path)]
+        replays = [replayed(run, way) for run in runs for way in ways_of(run)]
     groups = [name for name in dimensions if name != "fitted"]
-    return pages.document_of(beside, replays, groups), pages.text_of(beside, replays, groups)
+    return document(beside, replays, groups), text(beside, replays, groups)
 
 
 def _scored(answers: Answers, uncorrected: bool, cross_validate: str | None) -> Scored:

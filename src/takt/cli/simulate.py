@@ -17,7 +17,9 @@ __all__ = ["command"]
 
 
 def _text(name: str, metavar: str, help_: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(name, metavar=metavar, help=help_, show_default=False)
+    option: typer.models.OptionInfo = typer.Option(
+        name, metavar=metavar, help=help_, show_default=False
+    )
     return option
 
 
@@ -42,10 +44,10 @@ def command(
     tiers: Annotated[str | None, _text("--tiers", "NAME:SHARE,…", "Classes of requests, most important first.")] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of all that is drawn.")] = 0,
     # what serves
-    tp: Annotated[int, _text("--tp", "N", "Chips that share each matrix [default: the smallest layout that fits].")] = 0,
-    pp: Annotated[int, _text("--pp", "N", "Stages of layers.")] = 0,
-    dp: Annotated[int, _text("--dp", "N", "Groups with users of their own.")] = 0,
-    ep: Annotated[int, _text("--ep", "N", "Chips over which whole experts are dealt.")] = 0,
+    tp: Annotated[int | None, _text("--tp", "N", "Chips that share each matrix [default: the smallest layout that fits].")] = None,
+    pp: Annotated[int | None, _text("--pp", "N", "Stages of layers.")] = None,
+    dp: Annotated[int | None, _text("--dp", "N", "Groups with users of their own.")] = None,
+    ep: Annotated[int | None, _text("--ep", "N", "Chips over which whole experts are dealt.")] = None,
     precision: Annotated[str, typer.Option("--precision", metavar="TYPE", help="Of weights: auto, bf16, fp8, fp4, int8, int4.")] = "auto",
     engine: Annotated[str, typer.Option("--engine", metavar="NAME", help="auto, vllm, sglang, trtllm or generic.")] = "auto",
     max_seqs: Annotated[int | None, _text("--max-seqs", "N", "Requests in a step [default: the engine's].")] = None,

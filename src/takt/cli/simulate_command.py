@@ -7,33 +7,28 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from takt.cli.arguments import seconds_of
-from takt.cli.outputs import writable
+from takt.cli.simulate_files import Outputs, plot, sinks_of
 from takt.cli.simulate_fleet import Built, build, failures_for, looking
 from takt.cli.simulate_progress import counting
 from takt.cli.simulate_result import About, Shown, json_of, shown_of, shown_of_seeds
-from takt.cli.simulate_run import SIMULATORS, Run, Sink, perform, replications
+from takt.cli.simulate_run import SIMULATORS, Run, perform, replications
 from takt.cli.simulate_text import text_of
 from takt.cli.simulate_words import Failing, Scaling, System, scaling_of, span_of
 from takt.errors import UsageError, did_you_mean
 from takt.models.outlines import Outline, outline_of
-from takt.serving import EventKind, Fleet
-from takt.serving.results import EventFile, Outcome, Timeline
-from takt.serving.workloads import Replay, Source, workload_of
+from takt.plan import Request, check_length
+from takt.serving.workloads import Replay, Source, length_of, workload_of
 
 __all__ = ["Given", "Outputs", "Requests", "failing", "report", "scaling", "seeds", "target"]
 
 DEFAULT_REQUESTS = 10_000
 MOST_REPLICATIONS = 10_000
 _REPAIR_S = 600.0
-_PICTURES = (".png", ".svg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,22 +49,6 @@ class Requests:
     prefix: str | None
     tiers: str | None
     concurrency: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """Files to write beside what is printed."""
-
-    events: str | None
-    perfetto: str | None
-    timeline: str | None
-    plot: str | None
-
-    @property
-    def stated(self) -> list[tuple[str, str]]:
-        """(option, file) of each."""
-        names = ("events", "perfetto", "timeline", "plot")
-        return [(f"--{name}", file) for name in names if (file := getattr(self, name))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +102,7 @@ def report(given: Given, *, as_json: bool, began: float) -> str:
     _check(given)
     model = outline_of(given.model)
     source = _source(given.source, model)
+    _check_warmup(given, source)
     built = build(model, source, given.system, given.seeds[0])
     about = About(
         model=model.name,
@@ -135,7 +115,8 @@ def report(given: Given, *, as_json: bool, began: float) -> str:
     wall_s = round(time.perf_counter() - began, 3)
     if as_json:
         return json.dumps(json_of(shown, about, wall_s), indent=2, ensure_ascii=False) + "\n"
-    if sys.stderr.isatty():
+    sys.stderr.write("".join(f"note: {note}\n" for note in built.notes))
+    if sys.stderr.isatty():  # where no one watches, stderr is the same each time too
         sys.stderr.write(f"simulated in {wall_s:.1f} s\n")
     return text_of(shown, about)
 
@@ -147,10 +128,8 @@ def _check(given: Given) -> None:
         raise UsageError(f"no simulator {given.simulator[:40]!r}", hint=hint)
     if given.warmup < 0:
         raise UsageError(f"--warmup {given.warmup}: expected 0 or more requests")
-    for option, file in given.outputs.stated:
-        writable(file)
-        if option in ("--timeline", "--plot") and Path(file).suffix.lower() not in _PICTURES:
-            raise UsageError(f"{option} {file}: expected a file that ends in .png or .svg")
+    given.outputs.check()
+    for option, _ in given.outputs.stated:
         if len(given.seeds) > 1:
             raise UsageError(
                 f"{option} shows one run, --replications makes {len(given.seeds)}",
@@ -163,7 +142,11 @@ def _check(given: Given) -> None:
 
 
 def _source(wishes: Requests, model: Outline) -> Source:
-    """The requests, cut to the model's context."""
+    """The requests, cut to the model's context. UsageError where the lengths asked for are longer than that."""
+    if wishes.prompt is not None and wishes.output is not None:
+        lengths = (length_of(text).mean_tokens for text in (wishes.prompt, wishes.output))
+        prompt, output = (max(1, round(tokens)) for tokens in lengths)
+        check_length(model, Request(prompt_tokens=prompt, output_tokens=output))
     requests = wishes.requests
     if requests is None and wishes.trace is None and wishes.duration is None:
         requests = DEFAULT_REQUESTS
@@ -184,6 +167,12 @@ def _source(wishes: Requests, model: Outline) -> Source:
         concurrency=wishes.concurrency,
         max_context=model.max_context or None,
     )
+
+
+def _check_warmup(given: Given, source: Source) -> None:
+    count = source.n_requests
+    if count is not None and given.warmup >= count:
+        raise UsageError(f"--warmup {given.warmup:,} leaves nothing of {count:,} requests")
 
 
 def _workload(source: Source) -> str:
@@ -207,11 +196,11 @@ def _one(given: Given, source: Source, about: About) -> Shown:
         run = replace(run, fleet=looking(run.fleet, built.span_s))
     with ExitStack() as stack:
         tick = stack.enter_context(counting("requests served", source.n_requests))
-        sinks = [stack.enter_context(each) for each in _sinks(outputs, run.fleet, about)]
+        sinks = [stack.enter_context(each) for each in sinks_of(outputs, run.fleet, about)]
         with _told(outputs):
             outcome, steady = perform(run, events=sinks, tick=tick)
     if outputs.plot:
-        _plot(Path(outputs.plot), outcome, about)
+        plot(Path(outputs.plot), outcome, about)
     return shown_of(outcome, steady)
 
 
@@ -225,59 +214,6 @@ def _told(outputs: Outputs) -> Iterator[None]:
         kept = f"; {files}: left as before" if files else ""
         sys.stderr.write(f"stopped{kept}\n")
         raise
-
-
-def _sinks(outputs: Outputs, fleet: Fleet, about: About) -> Iterator[AbstractContextManager[Sink]]:
-    if outputs.events:
-        yield _log(Path(outputs.events))
-    if outputs.perfetto:
-        yield _trace(Path(outputs.perfetto), fleet)
-    if outputs.timeline:
-        yield _timeline(Path(outputs.timeline), fleet, about)
-
-
-@contextmanager
-def _log(path: Path) -> Iterator[Sink]:
-    with EventFile(path) as log:
-
-        def add(rows: NDArray[np.void]) -> None:
-            log.add(rows[rows["kind"] != EventKind.SAMPLE])  # a log is the same with pictures and without
-
-        yield add
-
-
-@contextmanager
-def _trace(path: Path, fleet: Fleet) -> Iterator[Sink]:
-    from takt.report.serving_trace import ServingTrace  # brings the report room along
-
-    trace = ServingTrace(fleet)
-    yield trace.add
-    left_out = trace.write(path)
-    if left_out:
-        sys.stderr.write(f"note: {path} is full: {left_out:,} later events are left out\n")
-
-
-@contextmanager
-def _timeline(path: Path, fleet: Fleet, about: About) -> Iterator[Sink]:
-    from takt.report.serving_plot import write_timeline_plot  # matplotlib comes when it draws
-
-    timeline = Timeline(fleet)
-    yield timeline.add
-    write_timeline_plot(path, timeline.series(), title=_title(about))
-
-
-def _plot(path: Path, outcome: Outcome, about: About) -> None:
-    from takt.report.serving_plot import write_latency_plot  # matplotlib comes when it draws
-
-    tier = about.built.fleet.tiers[0]
-    named = (("ttft", tier.ttft_ns), ("tpot", tier.tpot_ns), ("e2e", tier.e2e_ns))
-    targets = {name: most / 1e9 for name, most in named if most is not None}
-    write_latency_plot(path, {about.model: outcome}, title=_title(about), targets=targets)
-
-
-def _title(about: About) -> str:
-    pools = " + ".join(f"{made.pool.replicas} × {made.pool.name}" for made in about.built.made)
-    return f"{about.model} on {pools}: {about.workload}"
 
 
 def _many(given: Given, source: Source, built: Built) -> Shown:

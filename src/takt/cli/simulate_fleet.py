@@ -42,7 +42,9 @@ def sizes_of(model: Outline, source: Source, seed: int) -> tuple[Sizes, tuple[st
     check_length(model, Request(prompt_tokens=prompt, output_tokens=output))
     rows = np.concatenate(list(source.limited(_PROBE).requests(seed)) or [np.zeros(0)])
     if not rows.dtype.names:
-        raise UsageError("no request comes in that time", hint="a higher --rate or a longer --duration")
+        raise UsageError(
+            "no request comes in that time", hint="a higher --rate or a longer --duration"
+        )
     whole = rows["prompt_tokens"].astype(np.int64) + rows["output_tokens"]
     longest = max(int(whole.max()), prompt + output)
     notes = ()
@@ -114,9 +116,7 @@ def _span_s(source: Source) -> float | None:
 def _notes(made: tuple[Made, ...]) -> tuple[str, ...]:
     vendors = {each.deployment.chip.vendor for each in made if each.deployment}
     notes = [
-        f"{each.pool.chip}: {each.layout} is the smallest layout that fits"
-        for each in made
-        if each.chosen and each.deployment
+        f"{each.label}: {each.layout} is {each.chosen}" for each in made if each.chosen is not None
     ]
     if len(vendors) > 1:
         notes.append("no engine is known to hand caches to another vendor's chips")

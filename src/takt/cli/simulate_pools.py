@@ -47,15 +47,16 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A pool, and what it was made of; `chosen` where Takt chose the layout."""
+    """A pool, and what it was made of; `label` is the chip as it was named, `chosen` says why a layout that was not asked for."""
 
     pool: Pool
+    label: str
     layout: Layout
     precision: str
     kv: str
     engine: str
     price: Price | None
-    chosen: bool
+    chosen: str | None
     deployment: Deployment | None = None
 
 
@@ -124,7 +125,7 @@ def _handing_over(
         prompt_tokens=sizes.prompt,
         ports_bytes_per_s=port * first.pool.chips,
     )
-    return replace(first, pool=pool)
+    return replace(first, pool=replace(pool, name=_name("prompt", first.label)))
 
 
 def _pool(
@@ -178,12 +179,13 @@ def _accelerators(
     )
     return Made(
         pool=pool,
+        label=chip.id,
         layout=Layout.of(deployment),
         precision=precision_name(deployment.precision),
         kv=deployment.precision.kv,
         engine=deployment.engine,
         price=price,
-        chosen=not system.split.stated,
+        chosen=None if system.split.stated else "the smallest layout that fits",
         deployment=deployment,
     )
 
@@ -234,7 +236,7 @@ def _lpus(
         raise UsageError("LPUs guess no tokens ahead", hint="leave out --drafts")
     ((name, source),) = kind.systems.items()
     lpus = Lpus.of(source, name)
-    steps = _schedule(model, lpus, system, sizes)
+    steps, layouts = _schedule(model, lpus, system, sizes)
     price = Price(usd_per_h=prices[name], kind="given") if name in prices else None
     pool = lpu_pool(
         steps,
@@ -247,17 +249,20 @@ def _lpus(
     )
     return Made(
         pool=pool,
+        label=name,
         layout=Layout(tp=steps.pace.row.group, pp=steps.pace.row.stages),
         precision=steps.deployment.weights,
         kv="fp16",
         engine="schedule",
         price=price,
-        chosen=not system.split.stated,
+        chosen=None if system.split.stated else f"the schedule on the fewest chips of {layouts}",
     )
 
 
-def _schedule(model: Outline, lpus: "Lpus", system: System, sizes: Sizes) -> "LpuStepModel":
-    """The schedule on the fewest chips with places for the longest request; of the layout asked for, if one is."""
+def _schedule(
+    model: Outline, lpus: "Lpus", system: System, sizes: Sizes
+) -> "tuple[LpuStepModel, str]":
+    """The schedule on the fewest chips with places for the longest request, of the layout asked for if one is; all layouts."""
     from takt.plan.lpus import schedules_of
 
     output = max(1, min(sizes.output, sizes.longest - 1))
@@ -267,17 +272,17 @@ def _schedule(model: Outline, lpus: "Lpus", system: System, sizes: Sizes) -> "Lp
     every = [steps for steps, _ in schedules_of(model, lpus, request)]
     known = {(each.pace.row.group, each.pace.row.stages): each for each in every}
     split = system.split
-    if split.dp > 1 or split.ep > 1:
+    if (split.dp or 1) > 1 or (split.ep or 1) > 1:
         raise UsageError(f"{lpus.label} has layouts of tp and pp only")
     wanted = [
         steps
         for (group, stages), steps in known.items()
-        if split.tp in (0, group) and split.pp in (0, stages)
+        if split.tp in (None, group) and split.pp in (None, stages)
     ]
+    layouts = ", ".join(f"tp{group} pp{stages}" for group, stages in sorted(known))
     if not wanted:
-        layouts = ", ".join(f"tp{group} pp{stages}" for group, stages in sorted(known))
         raise UsageError(
             f"no schedule of {model.name} on {lpus.label} with tp {split.tp or 'any'}, pp {split.pp or 'any'}",
             hint=f"there are {layouts}",
         )
-    return min(wanted, key=lambda each: each.pace.chips)
+    return min(wanted, key=lambda each: each.pace.chips), layouts

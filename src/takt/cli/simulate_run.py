@@ -5,6 +5,7 @@ Watches whether requests take longer and longer to the end: a fleet that falls b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Growth:
         edges = np.linspace(0, n, 5).astype(int)
         means = [
             float(self._sums[a:b].sum() / max(int(self._counts[a:b].sum()), 1))
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
+            for a, b in pairwise(edges)
         ]
         return not (means[0] < means[1] < means[2] and means[3] > _RISE * means[2])
 

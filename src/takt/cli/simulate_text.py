@@ -2,8 +2,8 @@
 
 from textwrap import fill
 
-from takt.cli.simulate_result import About, Shown
 from takt.cli.simulate_pools import Made
+from takt.cli.simulate_result import About, Shown
 from takt.cli.table import aligned
 
 __all__ = ["text_of"]
@@ -14,6 +14,12 @@ _ROWS = (
     ("tpot_ms", "time per token"),
     ("e2e_ms", "end to end"),
     ("queue_ms", "in the queue"),
+)
+_ERRORS = (
+    ("ttft", "first token"),
+    ("tpot", "time per token"),
+    ("e2e", "end to end"),
+    ("energy", "energy"),
 )
 _COLUMNS = ("mean", "p50", "p90", "p99")
 
@@ -42,10 +48,14 @@ def _described(made: Made) -> str:
     role = {"both": "", "prompt": " for prompts", "decode": " for tokens"}[pool.role]
     count = f"{pool.replicas:,} × " + (f"{pool.chips:,} " if pool.chips > 1 else "")
     return (
-        f"{count}{pool.chip}{role}{layout}, {made.precision}, {made.engine}: room for "
-        f"{policy.kv_tokens:,} tokens on each, a step takes up to {policy.max_seqs:,} requests "
-        f"and {policy.max_step_tokens:,} tokens"
+        f"{count}{made.label}{role}{layout}, {made.precision}, {made.engine}: room for "
+        f"{_count(policy.kv_tokens, 'token')} on each, steps of up to {_count(policy.max_seqs, 'request')} "
+        f"and {_count(policy.max_step_tokens, 'token')}"
     )
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def _latencies(shown: Shown, about: About) -> str:
@@ -100,7 +110,10 @@ def _with(shown: Shown, name: str, unit: str, scale: float = 1.0) -> str:
 def _rates(shown: Shown, about: About) -> str:
     completed, requests = shown.value("completed") or 0.0, shown.value("requests") or 0.0
     rows = [
-        ("requests", f"{requests:,.0f}, {completed:,.0f} completed in {_with(shown, 'span_s', ' s')}"),
+        (
+            "requests",
+            f"{requests:,.0f}, {completed:,.0f} completed in {_with(shown, 'span_s', ' s')}",
+        ),
         (
             "throughput",
             f"{_with(shown, 'throughput_tok_s', ' tokens/s')}, {_with(shown, 'requests_per_s', ' requests/s')}",
@@ -117,7 +130,12 @@ def _rates(shown: Shown, about: About) -> str:
         )
         rows += _tier_goodput(shown, about)
     energy = f"{_with(shown, 'energy_j_per_token', ' J a token')}, {_with(shown, 'mw', ' kW', 1e3)}"
-    rows.append(("energy", energy if shown.value("energy_j") is not None else "unknown: no power is published"))
+    rows.append(
+        (
+            "energy",
+            energy if shown.value("energy_j") is not None else "unknown: no power is published",
+        )
+    )
     rows.append(("money", _money(shown, about)))
     return aligned(rows)
 
@@ -140,24 +158,48 @@ def _targets(about: About) -> str:
 
 def _money(shown: Shown, about: About) -> str:
     if shown.value("usd") is None:
-        missing = [made.pool.chip for made in about.built.made if made.price is None]
+        missing = [made.label for made in about.built.made if made.price is None]
         return f"unknown: no price of {', '.join(missing)} is known; --price {missing[0]}=USD states one"
-    kinds = {f"{made.pool.chip} {made.price.kind}" for made in about.built.made if made.price}
+    kinds = {f"{made.label} {made.price.kind}" for made in about.built.made if made.price}
     return (
-        f"${_with(shown, 'usd_per_mtok', '')} a million output tokens, "
-        f"${_with(shown, 'usd_per_h', '')} an hour ({', '.join(sorted(kinds))})"
+        f"{_usd(shown, 'usd_per_mtok')} a million output tokens, {_usd(shown, 'usd_per_h')} an hour "
+        f"({', '.join(sorted(kinds))})"
     )
 
 
+def _usd(shown: Shown, name: str) -> str:
+    """Cents, and three digits of what is less than a dollar."""
+    value, half = shown.value(name), shown.half_widths.get(name)
+    if value is None:
+        return "unknown"
+    text = f"${value:,.2f}" if value >= 1 else f"${value:.3g}"
+    return text if half is None else f"{text} ± {_short(half)}"
+
+
 def _pools(shown: Shown, about: About) -> str:
-    header = ("POOL", "BUSY", "CACHE MEAN", "CACHE PEAK", "PROMPTS CACHED", "PREEMPTIONS", "FAILURES")
+    header = (
+        "POOL",
+        "REPLICAS",
+        "BUSY",
+        "CACHE MEAN",
+        "CACHE PEAK",
+        "PROMPTS CACHED",
+        "PREEMPTIONS",
+        "FAILURES",
+    )
     rows = [header]
     for made in about.built.made:
         name = made.pool.name
         shares = [_share(shown, f"pools.{name}.{key}") for key in ("utilisation", "kv_mean", "kv_peak", "cached_share")]  # fmt: skip
         counts = [f"{shown.value(f'pools.{name}.{key}') or 0:,.0f}" for key in ("preemptions", "failures")]  # fmt: skip
-        rows.append((name, *shares, *counts))
+        rows.append((name, _replicas(shown, made), *shares, *counts))
     return aligned(rows, right=range(1, len(header)))
+
+
+def _replicas(shown: Shown, made: Made) -> str:
+    """How many were on, on average."""
+    on_s, span_s = shown.value(f"pools.{made.pool.name}.on_s"), shown.value("span_s")
+    return "–" if on_s is None or not span_s else f"{on_s / span_s:.4g}"
 
 
 def _share(shown: Shown, name: str) -> str:
@@ -167,10 +209,11 @@ def _share(shown: Shown, name: str) -> str:
 
 def _basis(shown: Shown) -> str:
     basis = "; ".join(shown.document["basis"])
+    expected = shown.document["expected_error"]
     errors = [
-        f"{words} {100 * error:.0f} %"
-        for name, words in (("ttft", "first token"), ("tpot", "time per token"), ("e2e", "end to end"), ("energy", "energy"))  # fmt: skip
-        if (error := shown.document["expected_error"][name]) is not None
+        f"{words} {100 * expected[name]:.0f} %"
+        for name, words in _ERRORS
+        if expected[name] is not None
     ]
     said = f"Rests on {basis}."
     if errors:
@@ -195,4 +238,6 @@ def _warnings(shown: Shown, about: About) -> str:
         lines.append(
             f"caches ran full: requests lost their place {preemptions:,.0f} times and were read again"
         )
-    return "".join(fill(f"Warning: {line}.", _WIDTH, break_on_hyphens=False) + "\n" for line in lines)
+    return "".join(
+        fill(f"Warning: {line}.", _WIDTH, break_on_hyphens=False) + "\n" for line in lines
+    )

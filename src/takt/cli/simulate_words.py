@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from takt.errors import UsageError
 
-__all__ = ["Decoders", "Failing", "Scaling", "Split", "System", "decoders_of", "drafts_of", "scaling_of", "span_of"]  # fmt: skip
+__all__ = ["Decoders", "Failing", "Scaling", "Split", "System", "at_least_one", "decoders_of", "drafts_of", "scaling_of", "span_of"]  # fmt: skip
 
 _UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _SPAN = re.compile(r"(\d{1,12}(?:\.\d{0,9})?|\.\d{1,9}) ?(ms|s|min|h|d)")
@@ -17,26 +17,30 @@ _WHOLE = re.compile(r"\d{1,9}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """A layout, 0 where nothing was said of a part."""
+    """A layout, None where nothing was said of a part."""
 
-    tp: int = 0
-    pp: int = 0
-    dp: int = 0
-    ep: int = 0
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
+    ep: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("tp", "pp", "dp", "ep"):
+            at_least_one(f"--{name}", getattr(self, name))
 
     @property
     def stated(self) -> bool:
         """Whether any part was."""
-        return any((self.tp, self.pp, self.dp, self.ep))
+        return any(part is not None for part in (self.tp, self.pp, self.dp, self.ep))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoders:
-    """A pool that generates what another has read; `tp` 0: the smallest layout."""
+    """A pool that generates what another has read; `tp` None: the smallest layout."""
 
     chip: str
     replicas: int
-    tp: int = 0
+    tp: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +86,21 @@ class System:
     own: bool
     prices: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        at_least_one("--replicas", self.replicas)
+        at_least_one("--max-seqs", self.max_seqs)
+        at_least_one("--max-step-tokens", self.max_step_tokens)
+        if self.scaling and self.scaling.least > self.replicas:
+            raise UsageError(
+                f"--autoscale {self.scaling.least}: there are {self.replicas} --replicas at most"
+            )
+
+
+def at_least_one(option: str, value: int | None) -> None:
+    """UsageError for a number below 1."""
+    if value is not None and value < 1:
+        raise UsageError(f"{option} {value:,}: expected 1 or more")
+
 
 def span_of(option: str, text: str) -> float:
     """Seconds of `90s`, `10min`, `36h`, `30d`: the unit is always said."""
@@ -102,7 +121,7 @@ def decoders_of(text: str) -> Decoders:
     values = [int(each) if _WHOLE.fullmatch(each) else 0 for each in numbers]
     if not chip or not values or 0 in values:
         raise UsageError(f"--decode {text[:60]!r} is no pool", hint=hint)
-    return Decoders(chip=chip, replicas=values[0], tp=values[1] if len(values) == 2 else 0)
+    return Decoders(chip=chip, replicas=values[0], tp=values[1] if len(values) == 2 else None)
 
 
 def scaling_of(text: str, startup: str | None) -> Scaling:

@@ -45,9 +45,7 @@ def failures_of(
     return tuple(sorted(found, key=lambda failure: (failure.at_ns, failure.replica)))
 
 
-def _times_ns(
-    replica: int, mtbf_s: float, down_ns: int, span_ns: int, seed: int
-) -> Iterator[int]:
+def _times_ns(replica: int, mtbf_s: float, down_ns: int, span_ns: int, seed: int) -> Iterator[int]:
     seeds = np.random.SeedSequence(seed, spawn_key=(_STREAM, replica))
     stream = np.random.Generator(np.random.PCG64(seeds))
     at_ns = 0

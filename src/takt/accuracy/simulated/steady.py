@@ -16,7 +16,6 @@ from takt.errors import UsageError
 from takt.perf import StepModel
 from takt.serving import REQUEST, Fleet, Policy, Pool
 from takt.serving.fast import run
-from takt.serving.step_table import Grid
 from takt.serving.tables import policy_of, pool_of
 
 from ..setups import Setup
@@ -148,8 +147,8 @@ def steady_of(
 def _fitted(pool: Pool, table: SteadySetup, context: int, factor: float) -> Pool:
     """With the cache that texts of this length have room in, and steps of `factor` times the length."""
     policy = table.policy(pool.role == "prompt", context)
-    one = np.ones(1)
-    grid = Grid(x=one, y=one, values=np.full((1, 1), factor))
+    plain = pool.table.factor  # 1 everywhere: the table was made without corrections
+    grid = replace(plain, values=plain.values * factor)
     return replace(pool, policy=policy, table=replace(pool.table, factor=grid))
 
 

@@ -8,6 +8,7 @@ take. Knows no chips.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 __all__ = ["Point", "beats", "hides", "unbeaten"]
 
@@ -26,42 +27,52 @@ class Point:
     m2: float | None
 
 
-def _pairs(a: Point, b: Point) -> list[tuple[float, float]]:
-    pairs = [(a.pace_s, b.pace_s)]
+def _costs(a: Point, b: Point) -> list[tuple[float, float]]:
+    """What both cost, as far as it can be compared: dollars, and chips of unknown price where they are of the same kinds."""
     if a.unpriced.keys() == b.unpriced.keys():
-        pairs.append((a.usd_per_h, b.usd_per_h))
-        pairs += [(float(a.unpriced[kind]), float(b.unpriced[kind])) for kind in b.unpriced]
-    elif not b.unpriced:
-        pairs.append((float("inf"), b.usd_per_h))
+        counts = [(float(a.unpriced[kind]), float(b.unpriced[kind])) for kind in b.unpriced]
+        return [(a.usd_per_h, b.usd_per_h), *counts]
+    return [] if b.unpriced else [(inf, b.usd_per_h)]
+
+
+def _figures(a: Point, b: Point) -> list[tuple[float, float]]:
+    """The other figures of b that are known, and a's."""
+    pairs = [(a.pace_s, b.pace_s)]
     for name in ("j_per_token", "mw", "m2"):
-        theirs, ours = getattr(b, name), getattr(a, name)
+        ours, theirs = getattr(a, name), getattr(b, name)
         if theirs is not None:
-            pairs.append((float("inf") if ours is None else ours, theirs))
+            pairs.append((inf if ours is None else ours, theirs))
     return pairs
 
 
 def hides(simulated: Point, bound: Point) -> bool:
     """Whether a plan that was simulated is at least as good as another can ever be."""
-    return all(ours <= theirs for ours, theirs in _pairs(simulated, bound))
+    pairs = _costs(simulated, bound) + _figures(simulated, bound)
+    return all(ours <= theirs for ours, theirs in pairs)
 
 
 def beats(a: Point, b: Point) -> bool:
-    """Whether a is better somewhere by a difference that counts, and nowhere worse by one."""
-    pairs = _pairs(a, b)
-    return all(ours <= theirs * (1 + _SAME) for ours, theirs in pairs) and any(
-        ours < theirs * (1 - _SAME) for ours, theirs in pairs
+    """Whether a costs no more, is better somewhere by a difference that counts, and nowhere worse by one."""
+    costs, figures = _costs(a, b), _figures(a, b)
+    if any(ours > theirs for ours, theirs in costs):
+        return False
+    return all(ours <= theirs * (1 + _SAME) for ours, theirs in figures) and any(
+        ours < theirs * (1 - _SAME) for ours, theirs in costs + figures
     )
 
 
 def unbeaten(points: Sequence[Point]) -> list[int]:
-    """Indices of the points that none kept before them beats or equals, in their order; the first is always kept."""
+    """Indices of the points that none beats, in their order; of those that differ by nothing that counts the first."""
+    every = range(len(points))
+    alive = [i for i in every if not any(beats(points[j], points[i]) for j in every if j != i)]
     kept: list[int] = []
-    for i, point in enumerate(points):
-        if not any(beats(points[j], point) or _alike(points[j], point) for j in kept):
+    for i in alive:
+        if not any(_alike(points[j], points[i]) for j in kept):
             kept.append(i)
-    return kept
+    return kept or list(every[:1])
 
 
 def _alike(a: Point, b: Point) -> bool:
-    """No difference that counts in any figure: the first of them will do."""
-    return all(abs(x - y) <= _SAME * max(abs(x), abs(y)) for x, y in _pairs(a, b) if x != y)
+    """No difference that counts in any figure."""
+    pairs = _costs(a, b) + _figures(a, b)
+    return all(abs(x - y) <= _SAME * max(abs(x), abs(y)) for x, y in pairs if x != y)

@@ -188,12 +188,19 @@ def _thresholds(
     for chip, now in sorted(every.items(), key=lambda pair: (pair[0] not in own, pair[0])):
         lines = _lines_of_chip(priced, chip, now)
         mine = next(line for line in lines if line.id == winner.plan.id)
-        change = _next_change(lines, mine, now, upwards=chip in own)
-        surely = _next_change(_bound_lines(bounds, chip, now), mine, now, upwards=chip in own)
-        text = _threshold_text(chip, change, surely, upwards=chip in own)
+        bound = _bound_lines(bounds, chip, now)
+        texts = []
+        for upwards in (True, False):
+            change = _next_change(lines, mine, now, upwards=upwards)
+            surely = _next_change(bound, mine, now, upwards=upwards)
+            texts.append(_threshold_text(chip, change, surely, upwards=upwards))
+        known = [text for text in texts if text]
         yield WhatIf(
             name=f"price of {chip}", value=f"${now:.4g} an hour", winner=winner.plan.id,
-            usd_per_mtok=winner.plan.figures.usd_per_mtok, threshold=text,
+            usd_per_mtok=winner.plan.figures.usd_per_mtok,
+            threshold="changes only if " + "; or if ".join(known)
+            if known
+            else f"no price of {chip} changes the winner",
         )  # fmt: skip
 
 
@@ -204,19 +211,18 @@ def _threshold_text(
     *,
     upwards: bool,
 ) -> str:
-    """`changes only if …`; where plans that were not simulated might undercut the winner before, how far it is safe."""
-    if (change is None or change[0] <= 0) and (surely is None or surely[0] <= 0):
-        return f"no price of {chip} changes the winner"
+    """Where the winner changes on one side; where plans that were not simulated might undercut it before, how far it is safe."""
     word = "more" if upwards else "less"
     if change is None or change[0] <= 0:
-        assert surely is not None
-        return f"changes at most if {chip} costs {word} than ${surely[0]:.4g} an hour: {surely[1].id}, by its bound"
-    text = f"changes only if {chip} costs {word} than ${change[0]:.4g} an hour: then {change[1].id}"
+        if surely is None or surely[0] <= 0:
+            return ""
+        return f"{chip} costs {word} than ${surely[0]:.4g} an hour, at most: {surely[1].id}, by its bound"
+    text = f"{chip} costs {word} than ${change[0]:.4g} an hour: then {change[1].id}"
     before = surely is not None and (surely[0] < change[0] if upwards else surely[0] > change[0])
     if surely is not None and before:
         side = "up to" if upwards else "down to"
         text += (
-            f"; {side} ${surely[0]:.4g} surely not, by the bounds of plans that were not simulated"
+            f" ({side} ${surely[0]:.4g} surely not, by the bounds of plans that were not simulated)"
         )
     return text
 
@@ -304,18 +310,26 @@ def _errors(
 
 def _assumed(winner: Found) -> Iterator[WhatIf]:
     """Facts of the winner's chips that nobody has published."""
-    power = [fact for fact in winner.plan.assumed if fact.startswith("power.")]
-    other = [fact for fact in winner.plan.assumed if not fact.startswith("power.")]
-    for names, text in (
-        (power, "moves joules and megawatts, not the price: the winner stays"),
-        (other, "moves the pace: within the error to expect of it"),
-    ):
-        if names:
-            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            yield WhatIf(
-                name="assumed facts", value=shown, winner=winner.plan.id,
-                usd_per_mtok=winner.plan.figures.usd_per_mtok, threshold=text,
-            )  # fmt: skip
+    lpus = {pool.chip for pool in winner.plan.pools if pool.kind == "lpu"}
+    groups: dict[str, list[str]] = {}
+    for fact in winner.plan.assumed:
+        key, _, chip = fact.partition(" of ")
+        if key.startswith(("power.", "energy.")):
+            text = "moves joules and megawatts, not dollars: the winner stays"
+        elif chip in lpus:
+            text = (
+                "the pace is exact for the machine as these have it: what they are wrong by is in no error; "
+                "a chip file with other values plans anew"
+            )
+        else:
+            text = "moves the pace; the error to expect of it allows for such chips"
+        groups.setdefault(text, []).append(fact)
+    for text, names in groups.items():
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        yield WhatIf(
+            name="assumed facts", value=shown, winner=winner.plan.id,
+            usd_per_mtok=winner.plan.figures.usd_per_mtok, threshold=text,
+        )  # fmt: skip
 
 
 def _sized(trials: Trials, way: Way) -> Sized | None:
