@@ -36,6 +36,7 @@ from takt.serving import reference
 
 DATA = Path(__file__).parent / "data"
 RUNS = DATA / "vllm_runs.csv.gz"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "accuracy-serving.md"
 PLAIN = Corrections(effects={})
 ROWS = ("inferencex", "aic_silicon_e2e", "serving_docs_vllm_sglang", "dstack_h100_h200_mi300x")
 
@@ -119,6 +120,21 @@ def test_ways_to_predict_differ_where_they_say_so(runs: dict[str, Run]) -> None:
     assert replayed(run, "corrected").tpot_s.mean() != replayed(run).tpot_s.mean()
     with pytest.raises(UsageError, match="kernles"):
         replayed(run, "kernles")  # type: ignore[arg-type]
+
+
+def test_the_page_says_what_the_present_code_does(runs: dict[str, Run]) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for run in runs.values():
+        for way in ways_of(run):
+            for latency, error in replayed(run, way).errors.items():
+                line = next(
+                    line
+                    for line in text.splitlines()
+                    if line.startswith(f"| {run.name} | {way} |") and f"| {latency} |" in line
+                )
+                said = [float(cell) for cell in line.strip("|").split("|")[5:]]
+                found = [100 * error.median, 100 * error.mean, 100 * error.of_mean]
+                assert said[:3] == pytest.approx(found, abs=2.0), "tools/accuracy_serving_page.py"
 
 
 def test_both_engines_replay_a_run_alike(runs: dict[str, Run]) -> None:

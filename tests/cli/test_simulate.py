@@ -133,7 +133,7 @@ def test_replications_give_means_with_intervals_and_are_kept(
         assert found["e2e_ms"][name] == pytest.approx(np.mean(values))
         # Student's t for two degrees of freedom
         half = 4.302653 * np.std(values, ddof=1) / 3**0.5
-        assert found["half_widths"][f"e2e_ms.{name}"] == pytest.approx(half, rel=1e-5)
+        assert found["half_widths"][f"e2e_ms.{name}"] == pytest.approx(half, rel=1e-3)
     assert steady(document(*several)) == steady(found)
     status, out, _ = takt(*several)
     assert status == 0 and "Mean of 3 seeds (0 to 2)" in out and " ± " in out
@@ -142,6 +142,7 @@ def test_replications_give_means_with_intervals_and_are_kept(
 def test_a_fleet_that_falls_behind_is_said_to(document: Document, takt: Takt) -> None:
     heavy = ("--prompt", 2000, "--output", 50, "--requests", 600, "--rate", 500)
     assert document(*HERE, *heavy)["steady"] is False
+    assert document(*HERE, *heavy[:-2], "--arrivals", "at-once")["steady"] is True
     out = takt(*HERE, *heavy)[1]
     assert "cannot keep up" in out
     assert "were rejected" in takt(*HERE, *heavy, "--max-waiting", 10)[1]
@@ -149,7 +150,7 @@ def test_a_fleet_that_falls_behind_is_said_to(document: Document, takt: Takt) ->
 
 def test_goodput_is_of_the_targets(document: Document) -> None:
     assert document(*HERE, *SMALL, "--ttft", "1us")["goodput"] == 0
-    assert document(*HERE, *SMALL, "--ttft", "1h", "--e2e", "1h")["goodput"] == 1
+    assert document(*HERE, *SMALL, "--ttft", "60s", "--e2e", "3600s")["goodput"] == 1
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,9 @@ def test_mistakes_are_told(
 def test_a_model_too_large_says_how_many_chips_hold_it(takt: Takt) -> None:
     status, _, err = takt("simulate", "llama-3.1-405b", "--chip", "rtx-4090", "--tp", 1, *SMALL)
     assert status == 2 and "weights" in err
-    status, _, err = takt("simulate", "deepseek-v3", "--chip", "l4", *SMALL)
+    status, _, err = takt(
+        "simulate", "kimi-k2", "--chip", "rtx-4090", "--precision", "bf16", *SMALL
+    )
     assert status == 2 and "chips would hold it" in err
 
 

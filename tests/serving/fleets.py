@@ -38,6 +38,7 @@ def policies(draw: st.DrawFn) -> Policy:
     return Policy(
         max_seqs=draw(st.integers(1, 12)),
         max_step_tokens=draw(st.integers(1 + drafts, 200)),
+        max_chunk_tokens=draw(st.sampled_from([0, 0, 7, 50])),
         n_blocks=draw(st.integers(2, 90)),
         block_tokens=draw(st.sampled_from([1, 3, 8, 16])),
         prefix_caching=draw(st.booleans()),

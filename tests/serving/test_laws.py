@@ -178,7 +178,7 @@ class Auditor:
         policy = self.pools[where].policy
         assert machine.step_ends_ns <= self.now_ns, "two steps at once"
         assert ns >= 1 and users + new >= 1
-        assert users * (1 + policy.draft_tokens) + new <= policy.max_step_tokens
+        assert users + new <= policy.max_step_tokens
         assert users <= policy.max_seqs and users <= len(self.at(where, "running"))
         assert 1 <= blocks <= policy.n_blocks
         assert policy.mixed or not (users and new)

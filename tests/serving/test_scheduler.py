@@ -101,11 +101,14 @@ def test_where_blocks_run_out_the_last_in_order_gives_up_its_own_and_is_read_ane
 
 
 def test_nobody_enters_a_step_in_which_somebody_was_put_out():
-    serving = scheduler(ticket(0, 8), ticket(1, 8), n_blocks=5, prefix_caching=False)
+    serving = scheduler(
+        ticket(0, 8, rank=1), ticket(1, 8, rank=2), n_blocks=5, order="priority", prefix_caching=False
+    )  # fmt: skip
     advance(serving)
-    serving.add(ticket(2, 4))
+    serving.add(ticket(2, 4, rank=0))  # would fit where the second was
     assert advance(serving) == [(0, 1, 8)]
-    assert [key[2] for key, _ in serving.waiting] == [1, 2]
+    assert [key[2] for key, _ in serving.waiting] == [2, 1]
+    assert advance(serving) == [(0, 1, 9), (2, 4, 0)]
 
 
 def test_one_put_out_after_its_place_in_the_step_was_chosen_gives_its_tokens_back():

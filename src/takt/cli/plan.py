@@ -322,7 +322,13 @@ def command(
         store = stack.enter_context(Store(Path(resume))) if resume is not None else None
         runner = runner_of(ray=ray) if ray is not None else runner_of(workers=workers)
         bar = stack.enter_context(Bar(f"planning {question.model.name}"))
-        plans = search(question, offer, progress=bar.show, runner=runner, store=store)
+        try:
+            plans = search(question, offer, progress=bar.show, runner=runner, store=store)
+        except KeyboardInterrupt:
+            if store is not None:
+                said = f"{len(store):,} simulations are in {resume}: the same command goes on there"
+                sys.stderr.write(f"\ninterrupted; {said}\n")
+            raise
     _write(plans, html, export)
     if as_json:
         print_json(document_of(plans, every=every))
@@ -348,10 +354,8 @@ def _draft(text: str | None) -> tuple[int, float] | None:
 def _write(plans: PlanSet, html: str | None, export: str | None) -> None:
     """The page and the folder, where asked for."""
     if html is not None:
-        from takt.report.files import write_whole
-        from takt.report.plan_page import (
-            plan_page,
-        )  # needs a template engine that nothing else does
+        # Needs a template engine that nothing else does.
+        from takt.report.plan_page import plan_page, write_whole
 
         date = datetime.now(UTC).date().isoformat()
         command = " ".join(["takt", *sys.argv[1:]])

@@ -7,11 +7,14 @@ when the verb runs.
 
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from takt.cli.outputs import AsJson
+
+if TYPE_CHECKING:
+    from takt.cli.simulate_words import Order, Router
 
 __all__ = ["command"]
 
@@ -109,7 +112,7 @@ def command(
             chip=chip, replicas=replicas, split=Split(tp=tp, pp=pp, dp=dp, ep=ep),
             decode=None if decode is None else decoders_of(decode),
             precision=precision, engine=engine, max_seqs=max_seqs, max_step_tokens=max_step_tokens,
-            prefix_caching=prefix_caching, order=order, router=router, drafts=drafts_of(drafts, acceptance),
+            prefix_caching=prefix_caching, order=cast("Order", order), router=cast("Router", router), drafts=drafts_of(drafts, acceptance),
             scaling=does.scaling(autoscale, startup), failing=does.failing(mtbf, repair),
             ttft_s=does.target("--ttft", ttft), tpot_s=does.target("--tpot", tpot), e2e_s=does.target("--e2e", e2e),
             max_waiting=max_waiting, corrections=not raw, own=own, prices=tuple(price or ()),

@@ -40,14 +40,15 @@ def sizes_of(model: Outline, source: Source, seed: int) -> tuple[Sizes, tuple[st
     means = source.means()
     prompt, output = max(1, round(means.prompt_tokens)), max(1, round(means.output_tokens))
     check_length(model, Request(prompt_tokens=prompt, output_tokens=output))
-    rows = np.concatenate(list(source.limited(_PROBE).requests(seed)) or [np.zeros(0)])
-    if not rows.dtype.names:
+    chunks = list(source.limited(_PROBE).requests(seed))
+    if not chunks:
         raise UsageError(
             "no request comes in that time", hint="a higher --rate or a longer --duration"
         )
+    rows = np.concatenate(chunks)
     whole = rows["prompt_tokens"].astype(np.int64) + rows["output_tokens"]
     longest = max(int(whole.max()), prompt + output)
-    notes = ()
+    notes: tuple[str, ...] = ()
     cut = float((whole >= model.max_context).mean()) if model.max_context else 0.0
     if cut:
         notes = (

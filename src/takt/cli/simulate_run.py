@@ -5,7 +5,6 @@ Watches whether requests take longer and longer to the end: a fleet that falls b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ Sink = Callable[[NDArray[np.void]], None]
 
 _PIECES = 64
 _LEAST_REQUESTS = 256
+_MUCH = 0.25
 _RISE = 1.2  # of the last quarter over the third: a queue that grows steadily gives 1.4 and less what was there before
 
 
@@ -39,14 +39,15 @@ class Run:
 
 
 class Growth:
-    """A sink of finished requests: mean time to the end of earlier and later ones, in at most `_PIECES` pieces."""
+    """A sink of finished requests: mean times of earlier and of later ones, in at most `_PIECES` pieces."""
 
-    __slots__ = ("_counts", "_sums", "_width")
+    __slots__ = ("_counts", "_firsts_s", "_lasts_s", "_width")
 
     def __init__(self) -> None:
         self._width = 16
-        self._counts = np.zeros(_PIECES, np.int64)
-        self._sums = np.zeros(_PIECES, np.float64)
+        self._counts = np.zeros(_PIECES)
+        self._firsts_s = np.zeros(_PIECES)
+        self._lasts_s = np.zeros(_PIECES)
 
     def add(self, rows: NDArray[np.void]) -> None:
         """Take a batch of ended requests in."""
@@ -57,28 +58,35 @@ class Growth:
         while last >= _PIECES * self._width:
             self._halve()
         piece = done["request"] // self._width
-        took_s = (done["last_ns"] - done["arrival_ns"]) * 1e-9
         self._counts += np.bincount(piece, minlength=_PIECES)
-        self._sums += np.bincount(piece, took_s, minlength=_PIECES)
+        for name, sums in (("first_ns", self._firsts_s), ("last_ns", self._lasts_s)):
+            took_s = (done[name] - done["arrival_ns"]) * 1e-9
+            sums += np.bincount(piece, took_s, minlength=_PIECES)
 
     def _halve(self) -> None:
         self._width *= 2
-        for values in (self._counts, self._sums):
+        for values in (self._counts, self._firsts_s, self._lasts_s):
             values[: _PIECES // 2] = values[::2] + values[1::2]
             values[_PIECES // 2 :] = 0
 
     @property
     def steady(self) -> bool:
-        """False where later requests take ever longer: quarter by quarter, and the last by much."""
-        n = int(np.flatnonzero(self._counts)[-1]) + 1 if self._counts.any() else 0
-        if int(self._counts.sum()) < _LEAST_REQUESTS:
+        """False where later requests wait ever longer for their first token or their last: quarter by quarter, and by much."""
+        if self._counts.sum() < _LEAST_REQUESTS:
             return True
-        edges = np.linspace(0, n, 5).astype(int)
-        means = [
-            float(self._sums[a:b].sum() / max(int(self._counts[a:b].sum()), 1))
-            for a, b in pairwise(edges)
-        ]
-        return not (means[0] < means[1] < means[2] and means[3] > _RISE * means[2])
+        edges = np.linspace(0, int(np.flatnonzero(self._counts)[-1]) + 1, 5).astype(int)[:-1]
+        counts = np.maximum(np.add.reduceat(self._counts, edges), 1.0)
+        lasts_s = np.add.reduceat(self._lasts_s, edges) / counts
+        firsts_s = np.add.reduceat(self._firsts_s, edges) / counts
+        return not any(_grows(means_s, lasts_s[0]) for means_s in (firsts_s, lasts_s))
+
+
+def _grows(means_s: NDArray[np.float64], whole_s: float) -> bool:
+    """Whether means of four quarters rise to the end, by much of what a whole request takes at first."""
+    rises = bool((np.diff(means_s) > 0).all())
+    return bool(
+        rises and means_s[3] > _RISE * means_s[2] and means_s[3] - means_s[0] > _MUCH * whole_s
+    )
 
 
 def perform(
@@ -104,7 +112,9 @@ def perform(
         finished=finished,
         events=happened if events else None,
     )
-    return Outcome.of(run.fleet, collector, totals), growth.steady
+    # Requests that are there at once, or wait for a place, come as fast as they are served.
+    steady = run.source.requests_per_s is None or growth.steady
+    return Outcome.of(run.fleet, collector, totals), steady
 
 
 def _engine(simulator: str) -> Callable[..., Any]:

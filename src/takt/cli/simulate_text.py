@@ -187,7 +187,7 @@ def _pools(shown: Shown, about: About) -> str:
         "PREEMPTIONS",
         "FAILURES",
     )
-    rows = [header]
+    rows: list[tuple[str, ...]] = [header]
     for made in about.built.made:
         name = made.pool.name
         shares = [_share(shown, f"pools.{name}.{key}") for key in ("utilisation", "kv_mean", "kv_peak", "cached_share")]  # fmt: skip

@@ -5,10 +5,15 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from takt.errors import UsageError
 
-__all__ = ["Decoders", "Failing", "Scaling", "Split", "System", "at_least_one", "decoders_of", "drafts_of", "scaling_of", "span_of"]  # fmt: skip
+__all__ = ["Decoders", "Failing", "Order", "Router", "Scaling", "Split", "System", "at_least_one", "decoders_of", "drafts_of", "scaling_of", "span_of"]  # fmt: skip
+
+# As written, until room `serving` says which there are.
+Order = Literal["fcfs", "priority", "deadline"]
+Router = Literal["round-robin", "least-loaded", "prefix-aware", "deadline-aware"]
 
 _UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _SPAN = re.compile(r"(\d{1,12}(?:\.\d{0,9})?|\.\d{1,9}) ?(ms|s|min|h|d)")
@@ -73,8 +78,8 @@ class System:
     max_seqs: int | None
     max_step_tokens: int | None
     prefix_caching: bool
-    order: str
-    router: str
+    order: Order
+    router: Router
     drafts: tuple[int, float] | None
     scaling: Scaling | None
     failing: Failing | None

@@ -69,6 +69,7 @@ class PlanPool:
     - `chip`: id of the catalogue; `kind`: gpu, tpu, lpu, …; `chips`: of one replica, laid out as `layout` says.
     - `role`: both, prompt or decode, as in `takt.serving.Pool`; `attention` with `ffn`: a replica shared by two kinds.
     - `weights`, `experts` ("" as weights), `kv`: number types; `engine`: whose overheads were counted.
+    - `usd_per_h`, and `w` at the meter, of one replica; None where unknown.
     """
 
     chip: str

@@ -39,11 +39,19 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """Of whose text a request's is a part: `group_tokens` tokens of the group, then the session's."""
+    """Of whose text a request's is a part: `group_tokens` tokens of the group, then the session's.
+
+    One of no session has a number of its own below NOBODY: its chain serves itself alone, after a preemption.
+    """
 
     group: int = NOBODY
     group_tokens: int = 0
     session: int = NOBODY
+
+    @property
+    def is_private(self) -> bool:
+        """Nobody else will ever read what is behind the group's part."""
+        return self.session < 0
 
 
 class BlockCache:
@@ -152,6 +160,15 @@ class BlockCache:
             self._close((False, text.session))
         held.own = held.group_blocks = held.session_blocks = 0
         held.reads_group = held.reads_session = False
+
+    def drop(self, text: Text) -> None:
+        """Empty the chain behind the group's part, which nobody reads or will read."""
+        key = (False, text.session)
+        chain = self.chains.pop(key, None)
+        if chain is not None:
+            del self.idle[key]
+            self.idle_blocks -= chain.blocks
+            self.free += chain.blocks
 
     def _group_blocks(self, text: Text) -> int:
         return text.group_tokens // self.block_tokens if text.group != NOBODY else 0

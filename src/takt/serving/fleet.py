@@ -50,7 +50,8 @@ def _between(what: str, value: int, least: int, most: int) -> None:
 class Policy:
     """How one replica schedules: the words are those of vLLM's engine arguments.
 
-    - `max_seqs`: requests in one step; `max_step_tokens`: tokens computed in one step, prompts cut to chunks for it.
+    - `max_seqs`: requests in one step; `max_step_tokens`: tokens computed in one step, prompts cut to chunks for it;
+      `max_chunk_tokens`: of one prompt in one step, 0 for as many as fit.
     - `n_blocks` of `block_tokens` tokens each: the cache.
     - `prefix_caching`: blocks of sessions and groups stay until their place is needed.
     - `mixed`: chunks of prompts share steps with users generating; else prompts go first, in steps of their own.
@@ -60,6 +61,7 @@ class Policy:
 
     max_seqs: int = 256
     max_step_tokens: int = 8192
+    max_chunk_tokens: int = 0
     n_blocks: int = 1 << 20
     block_tokens: int = 16
     prefix_caching: bool = True
@@ -72,6 +74,7 @@ class Policy:
         _one_of("order", self.order, ORDERS)
         for name in ("max_seqs", "max_step_tokens", "n_blocks", "block_tokens"):
             _between(name, getattr(self, name), 1, _MOST - 1)
+        _between("max_chunk_tokens", self.max_chunk_tokens, 0, _MOST - 1)
         _between("draft_tokens", self.draft_tokens, 0, 64)
         if not 0.0 <= self.acceptance <= 1.0:
             raise UsageError("acceptance of drafts is from 0 to 1")

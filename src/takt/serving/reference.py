@@ -261,7 +261,7 @@ class _World:
             text=Text(
                 group=int(row["group"]),
                 group_tokens=int(row["group_tokens"]),
-                session=int(row["session"]),
+                session=_session(job),
             ),
             seen_tokens=int(row["seen_tokens"]),
         )
@@ -573,3 +573,9 @@ class _World:
                 c=scheduler.cache.in_use,
                 d=int(replica.state is State.UP),
             )
+
+
+def _session(job: Job) -> int:
+    """The session's number, or one of the request's own."""
+    session = int(job.row["session"])
+    return session if session != NOBODY else NOBODY - 1 - job.number

@@ -7,8 +7,8 @@
     scheduler.finish(ticket)              its answer is complete
 
 The rules are those of vLLM's engine (V1): requests under way first, each with one token (and drafts) or the next chunk of its
-prompt; then the queue, while slots, tokens of the step and blocks last; where blocks run out, the request last in order gives
-up its own and is read anew later. A simulation and a server drive the same object. It never knows how long an answer will be.
+prompt; then the queue, while slots, tokens of the step and blocks for whole prompts last; where blocks run out, the request last
+in order gives up its own, and is read anew later but for what nobody has taken. A simulation and a server drive the same object. It never knows how long an answer will be.
 """
 
 import heapq
@@ -150,7 +150,7 @@ class Scheduler:
     def finish(self, ticket: Ticket) -> None:
         """An answer is complete: its blocks are given back, what its session may read again is kept."""
         self._leave(ticket)
-        self.cache.release(ticket.held, ticket.text, ticket.computed)
+        self._give_back(ticket)
 
     def park(self, ticket: Ticket) -> None:
         """A request is done here, but its cache must stay until `unpark`."""
@@ -160,11 +160,18 @@ class Scheduler:
     def unpark(self, ticket: Ticket) -> None:
         """The cache of a parked request has been sent."""
         self.parked.remove(ticket)
-        self.cache.release(ticket.held, ticket.text, ticket.computed)
+        self._give_back(ticket)
 
     def _leave(self, ticket: Ticket) -> None:
         self.running.remove(ticket)
         ticket.running = False
+
+    def _give_back(self, ticket: Ticket) -> None:
+        """All blocks of a request that does not come back."""
+        kept = ticket.computed if ticket.held.blocks and not ticket.text.is_private else 0
+        self.cache.release(ticket.held, ticket.text, kept)
+        if ticket.text.is_private:
+            self.cache.drop(ticket.text)
 
     def _attempt(self) -> Step:
         step = Step()
@@ -189,9 +196,13 @@ class Scheduler:
     def _wanted(self, ticket: Ticket, left: int) -> int:
         """Tokens that a running request computes next where `left` fit the step."""
         if ticket.reading:
-            return min(ticket.target - ticket.computed, left)
+            return self._chunk(ticket.target - ticket.computed, left)
         new = 1 + self.policy.draft_tokens
         return new if new <= left else 0
+
+    def _chunk(self, unread: int, left: int) -> int:
+        """Tokens of a prompt that are read in one step."""
+        return min(unread, left, self.policy.max_chunk_tokens or left)
 
     def _schedule(self, step: Step, ticket: Ticket, new: int) -> None:
         step.rows.append(Row(ticket, new, ticket.computed, ticket.reading))
@@ -219,7 +230,8 @@ class Scheduler:
                 break
         self.actions.append(Action(EventKind.PREEMPT, ticket, ticket.computed))
         self._leave(ticket)
-        self.cache.release(ticket.held, ticket.text)
+        # Until someone takes them its blocks are there to be found again.
+        self.cache.release(ticket.held, ticket.text, ticket.computed)
         ticket.computed = 0
         ticket.has_cache = ticket.reading = False
         self.add(ticket)
@@ -229,7 +241,7 @@ class Scheduler:
         self.actions.append(Action(EventKind.REJECT, ticket, Fate.TOO_LONG))
         if ticket.running:
             self._leave(ticket)
-        self.cache.release(ticket.held, ticket.text)
+        self._give_back(ticket)
 
     def _admit(self, step: Step) -> None:
         """Requests from the queue in its order, until the first that does not fit."""
@@ -266,14 +278,15 @@ class Scheduler:
         if not self.cache.fits(ticket.text, ticket.tokens, group, session):
             group = session = 0
         cached = self._cached_tokens(ticket, group + session)
-        new = min(ticket.tokens - cached, left)
-        need = self.cache.blocks_of(cached + new) - group - session
-        if new < 1 or need > self.cache.takeable(ticket.text, group, session):
+        new = self._chunk(ticket.tokens - cached, left)
+        # Only a chunk is taken, but the whole text must fit: it would be in others' way half read.
+        whole = self.cache.blocks_of(ticket.tokens) - group - session
+        if new < 1 or whole > self.cache.takeable(ticket.text, group, session):
             return False
         ticket.reading, ticket.target = True, ticket.tokens
         self._enter(ticket, cached)
         self.cache.read(ticket.held, ticket.text, group, session)
-        self.cache.take(ticket.held, need)
+        self.cache.take(ticket.held, self.cache.blocks_of(cached + new) - group - session)
         self._schedule(step, ticket, new)
         return True
 

@@ -130,6 +130,8 @@ def policy_of(
     return Policy(
         max_seqs=min(seqs, max(step_tokens // per_user, 1), _MOST_SEQS),
         max_step_tokens=max(step_tokens, per_user),
+        # Each group reads texts of its own, with its share of a step.
+        max_chunk_tokens=max(step_tokens // groups, 1) if groups > 1 else 0,
         n_blocks=int(min(max(kv_tokens // block, 1), (1 << 31) - 1)),
         block_tokens=block,
         prefix_caching=known.prefix_caching if prefix_caching is None else prefix_caching,

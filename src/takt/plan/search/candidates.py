@@ -58,7 +58,12 @@ class _Maker:
     dropped: list[Dropped]
 
     def way(self, *parts: Part) -> Way:
-        return Way(parts, rate=self.question.traffic.rate, output=self.sizes.output)
+        return Way(
+            parts,
+            rate=self.question.traffic.rate,
+            output=self.sizes.output,
+            router=self.sizes.router,
+        )
 
     def chip(self, chip: Accelerator) -> list[Part]:
         try:

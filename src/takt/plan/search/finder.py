@@ -17,7 +17,7 @@ from .question import Question
 from .size import Sized, Stop, raised, size
 from .traffic import Sizes
 from .trial import Run, Trials, figures_of, misses
-from .ways import MOST_REPLICAS, ROUTER, Counts, Way
+from .ways import MOST_REPLICAS, Counts, Way
 
 __all__ = ["Finder", "Found", "plan_of", "rank"]
 
@@ -270,7 +270,7 @@ def plan_of(question: Question, way: Way, counts: Counts, runs: Sequence[Run]) -
     return Plan(
         id=way.id_of(counts),
         pools=way.shown(counts),
-        router=ROUTER,
+        router=way.router,
         figures=figures_of(question, way, counts, runs),
         meets=not wrong,
         misses=wrong,
@@ -324,7 +324,7 @@ def _variants(way: Way, sizes: Sizes) -> list[Way]:
             varied = with_pool(part, replace(part.pool, policy=changed), sizes)
             varied = replace(varied, words=f"{part.words}{VARIED}{seqs} step{tokens}")
             parts = (*way.parts[:i], varied, *way.parts[i + 1 :])
-            out.append(Way(parts, rate=way.rate, output=way.output))
+            out.append(replace(way, parts=parts))
     return out
 
 

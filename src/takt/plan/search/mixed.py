@@ -33,6 +33,7 @@ def mixed_fleets(finder: Finder) -> None:
             tuple(part for sized, _ in used for part in sized.way.parts),
             rate=question.traffic.rate,
             output=finder.sizes.output,
+            router=finder.sizes.router,
         )
         if finder.fits(way, tuple(n for _, n in used)):
             return

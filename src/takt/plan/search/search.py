@@ -19,7 +19,6 @@ from .nearest import nearest_plan
 from .question import Question
 from .traffic import Sizes
 from .trial import Trials
-from .ways import Counts, Way
 from .what_if import sensitivity_of, what_ifs_of
 
 __all__ = ["search"]
@@ -61,14 +60,14 @@ def search(
     tell("all seeds", len(screened), len(screened))
     kept = finder.settle()
     tell("what would change it", len(screened), len(screened))
-    return _answer(finder, kept, len(ways), screened)
+    return _answer(finder, kept, len(ways), len(screened))
 
 
 def _answer(
     finder: Finder,
     kept: Sequence[Found],
     n_ways: int,
-    screened: Sequence[tuple[Way, Counts]],
+    n_screened: int,
 ) -> PlanSet:
     question, sizes = finder.question, finder.sizes
     rest = sorted(
@@ -77,7 +76,8 @@ def _answer(
     winner = kept[0] if kept else None
     plans = [*kept, *rest]
     what_ifs = what_ifs_of(question, sizes, plans, winner) if winner else ()
-    sensitivity = sensitivity_of(question, sizes, plans, winner, screened) if winner else ()
+    bounds = [(way, stop.counts) for way, stop in finder.stopped if stop.stage == "bound"]
+    sensitivity = sensitivity_of(question, sizes, plans, winner, bounds) if winner else ()
     return PlanSet(
         model=question.model.name,
         workload=question.traffic.description,
@@ -91,7 +91,7 @@ def _answer(
         others=tuple(found.plan for found in rest[:_OTHERS]),
         nearest=None if kept else nearest_plan(finder),
         dropped=finder.dropped,
-        proof=_proof(finder, kept, n_ways, len(screened)),
+        proof=_proof(finder, kept, n_ways, n_screened),
         what_ifs=what_ifs,
         sensitivity=sensitivity,
         assumptions=_assumptions(question, sizes, plans),

@@ -5,6 +5,7 @@ Knows workloads by their face and requests by their sizes; nothing of chips.
 
 from dataclasses import dataclass
 from math import isfinite
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,11 @@ class Sizes:
     late_fresh: float
     context: float
     longest: int
+
+    @property
+    def router(self) -> Literal["least-loaded", "prefix-aware"]:
+        """Requests that share nothing go where there is least to do, others where their cache is."""
+        return "prefix-aware" if self.fresh < self.prompt else "least-loaded"
 
 
 def sizes_of(rows: Rows) -> Sizes:

@@ -8,10 +8,9 @@ now otherwise. Knows no search.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from takt.serving import Fleet
-from takt.serving.outcome import Outcome
-from takt.serving.replications import Interval
-from takt.serving.simulate import simulate
+from takt.serving import Fleet, simulate
+from takt.serving.results import LATENCIES as KNOWN
+from takt.serving.results import Interval, Outcome
 from takt.serving.sweeps import Runner, Store, Task, sweep
 
 from ..plans import Figures, Measure, Targets
@@ -32,7 +31,7 @@ __all__ = [
     "run_trial",
 ]
 
-LATENCIES = ("ttft", "tpot", "e2e")
+LATENCIES = tuple(name for name in KNOWN if name != "queue")  # those that targets are of
 _WARM = 0.2  # of the requests of a simulation, while the fleet fills up
 _PERCENTILES = ("mean", "p50", "p90", "p99")
 _CURVE_POINTS = 60

@@ -16,10 +16,10 @@ from ..plans import PlanPool, Targets
 from .front import Point
 from .parts import Part
 
-__all__ = ["MOST_REPLICAS", "ROUTER", "Counts", "Way", "tiers_of"]
+__all__ = ["MOST_REPLICAS", "Counts", "Router", "Way", "tiers_of"]
 
 Counts = tuple[int, ...]
-ROUTER: Literal["least-loaded"] = "least-loaded"  # replicas that are alike need no more
+Router = Literal["least-loaded", "prefix-aware"]
 MOST_REPLICAS = 65_536
 _NS = 1e9
 
@@ -34,6 +34,7 @@ class Way:
     parts: tuple[Part, ...]
     rate: float
     output: float
+    router: Router = "least-loaded"
 
     @property
     def words(self) -> str:
@@ -142,7 +143,7 @@ class Way:
                 policy = replace(policy, order="priority")
             name = f"{i}:{part.words}"[:60]
             pools.append(replace(part.pool, replicas=ceil(n / share), name=name, policy=policy))
-        return Fleet(pools=tuple(pools), tiers=tiers, router=ROUTER)
+        return Fleet(pools=tuple(pools), tiers=tiers, router=self.router)
 
     def shown(self, counts: Counts) -> tuple[PlanPool, ...]:
         """The pools of a plan."""

@@ -5,13 +5,23 @@ or better by its expected error, and more traffic, are simulated anew. Knows pla
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..plans import WhatIf
 from .finder import Found
 from .parts import Part, with_pool
 from .question import Question
 from .size import Sized, size
+from .thresholds import (
+    Line,
+    break_even,
+    cheapest,
+    line_of,
+    lines_of_chip,
+    next_change,
+    prices_in,
+    thresholds,
+)
 from .traffic import Sizes
 from .trial import Trials, meter_kw
 from .ways import Counts, Way
@@ -23,19 +33,6 @@ _POWER = (0.05, 0.2)
 _GROWTH = (2.0, 10.0)
 _RIVALS = 3  # plans beside the winner that are simulated anew
 _TONNE_KG = 1000.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """A plan's dollars an hour against one price: `at_zero` + `slope` × price. `words`: of its way."""
-
-    words: str
-    id: str
-    at_zero: float
-    slope: float
-
-    def usd_per_h(self, price: float) -> float:
-        return self.at_zero + self.slope * price
 
 
 def what_ifs_of(
@@ -68,18 +65,18 @@ def sensitivity_of(
     if winner not in priced:
         return ()
     return (
-        *_thresholds(question, priced, winner, bounds),
-        *_break_even(plans, winner, bounds),
+        *thresholds(priced, winner, bounds),
+        *break_even(plans, winner, bounds),
         *_errors(question, sizes, priced, winner),
         *_assumed(winner),
     )
 
 
 def _prices(question: Question, priced: Sequence[Found], winner: Found) -> Iterator[WhatIf]:
-    for chip, now in sorted(_price_of(winner).items()):
-        lines = _lines_of_chip(priced, chip, now)
+    for chip, now in sorted(prices_in(winner).items()):
+        lines = lines_of_chip(priced, chip, now)
         for times in _PRICES:
-            best = _cheapest(lines, now * times)
+            best = cheapest(lines, now * times)
             yield _row(
                 question, f"price of {chip}", f"${now * times:.4g} an hour ({100 * (times - 1):+.0f} %)",
                 best, best.usd_per_h(now * times), winner.way.output,
@@ -92,11 +89,11 @@ def _power(question: Question, priced: Sequence[Found]) -> Iterator[WhatIf]:
     for found in priced:
         kw = meter_kw(found.way, found.counts, found.plan.figures)
         usd = found.plan.figures.usd_per_h or 0.0
-        lines.append(_line(found, usd - (kw or 0.0) * now, kw or 0.0))
-    winner = _cheapest(lines, now)
-    change = _next_change(lines, winner, now, upwards=True)
+        lines.append(line_of(found, usd - (kw or 0.0) * now, kw or 0.0))
+    winner = cheapest(lines, now)
+    change = next_change(lines, winner, now, upwards=True)
     for price in _POWER:
-        best = _cheapest(lines, price)
+        best = cheapest(lines, price)
         text = "no price of power changes the winner"
         if change is not None:
             text = (
@@ -119,7 +116,7 @@ def _carbon(
     least = min(known, key=lambda found: (found.plan.figures.kg_co2_per_mtok or 0.0, found.plan.id))
     mtok_per_h = winner.way.rate * winner.way.output * 3600 / 1e6
     lines = [
-        _line(
+        line_of(
             found,
             found.plan.figures.usd_per_h or 0.0,
             (found.plan.figures.kg_co2_per_mtok or 0.0) * mtok_per_h / _TONNE_KG,
@@ -127,7 +124,7 @@ def _carbon(
         for found in priced
         if found in known
     ]
-    change = _next_change(lines, _cheapest(lines, 0.0), 0.0, upwards=True)
+    change = next_change(lines, cheapest(lines, 0.0), 0.0, upwards=True)
     text = "no price of carbon changes the winner"
     if change is not None:
         text = (
@@ -174,101 +171,6 @@ def _growth(question: Question, sizes: Sizes, rivals: Sequence[Found]) -> Iterat
             usd_per_mtok=None if way.unpriced(counts) else _per_mtok(usd, rate * way.output),
             threshold=f"needs {chips}",
         )
-
-
-def _thresholds(
-    question: Question,
-    priced: Sequence[Found],
-    winner: Found,
-    bounds: Sequence[tuple[Way, Counts]],
-) -> Iterator[WhatIf]:
-    """From which price of each chip on another plan is the cheapest."""
-    own = _price_of(winner)
-    every = {chip: price for found in priced for chip, price in _price_of(found).items()}
-    for chip, now in sorted(every.items(), key=lambda pair: (pair[0] not in own, pair[0])):
-        lines = _lines_of_chip(priced, chip, now)
-        mine = next(line for line in lines if line.id == winner.plan.id)
-        bound = _bound_lines(bounds, chip, now)
-        texts = []
-        for upwards in (True, False):
-            change = _next_change(lines, mine, now, upwards=upwards)
-            surely = _next_change(bound, mine, now, upwards=upwards)
-            texts.append(_threshold_text(chip, change, surely, upwards=upwards))
-        known = [text for text in texts if text]
-        yield WhatIf(
-            name=f"price of {chip}", value=f"${now:.4g} an hour", winner=winner.plan.id,
-            usd_per_mtok=winner.plan.figures.usd_per_mtok,
-            threshold="changes only if " + "; or if ".join(known)
-            if known
-            else f"no price of {chip} changes the winner",
-        )  # fmt: skip
-
-
-def _threshold_text(
-    chip: str,
-    change: tuple[float, _Line] | None,
-    surely: tuple[float, _Line] | None,
-    *,
-    upwards: bool,
-) -> str:
-    """Where the winner changes on one side; where plans that were not simulated might undercut it before, how far it is safe."""
-    word = "more" if upwards else "less"
-    if change is None or change[0] <= 0:
-        if surely is None or surely[0] <= 0:
-            return ""
-        return f"{chip} costs {word} than ${surely[0]:.4g} an hour, at most: {surely[1].id}, by its bound"
-    text = f"{chip} costs {word} than ${change[0]:.4g} an hour: then {change[1].id}"
-    before = surely is not None and (surely[0] < change[0] if upwards else surely[0] > change[0])
-    if surely is not None and before:
-        side = "up to" if upwards else "down to"
-        text += (
-            f" ({side} ${surely[0]:.4g} surely not, by the bounds of plans that were not simulated)"
-        )
-    return text
-
-
-def _bound_lines(bounds: Sequence[tuple[Way, Counts]], chip: str, now: float) -> list[_Line]:
-    """Priced ways with the fewest replicas that they can do with."""
-    out = []
-    for way, counts in bounds:
-        if not way.unpriced(counts):
-            n = way.chips(counts).get(chip, 0)
-            at_zero = way.usd_per_h(counts) - n * now
-            out.append(_Line(words=way.base, id=way.id_of(counts), at_zero=at_zero, slope=float(n)))
-    return out
-
-
-def _break_even(
-    plans: Sequence[Found], winner: Found, bounds: Sequence[tuple[Way, Counts]]
-) -> Iterator[WhatIf]:
-    """What chips of unknown price may cost for a plan with them to be the cheapest."""
-    limit = winner.plan.figures.usd_per_h or 0.0
-    simulated: dict[str, tuple[float, str]] = {}
-    for found in plans:
-        kinds = found.way.unpriced(found.counts)
-        if len(kinds) == 1:
-            ((chip, n),) = kinds.items()
-            price = (limit - found.way.usd_per_h(found.counts)) / n
-            simulated[chip] = max(simulated.get(chip, (-1.0, "")), (price, found.plan.id))
-    at_best: dict[str, tuple[float, str]] = {}
-    for way, counts in bounds:
-        kinds = way.unpriced(counts)
-        if len(kinds) == 1:
-            ((chip, n),) = kinds.items()
-            price = (limit - way.usd_per_h(counts)) / n
-            at_best[chip] = max(at_best.get(chip, (-1.0, "")), (price, way.id_of(counts)))
-    for chip in sorted(simulated.keys() | at_best.keys()):
-        price, words = simulated.get(chip) or at_best[chip]
-        if price <= 0:
-            text = f"no price of {chip} makes it the cheapest: the chips beside it cost more than the winner"
-        elif chip in simulated:
-            text = f"wins if {chip} costs less than ${price:.3g} an hour"
-        else:
-            text = f"could only win if {chip} cost less than ${price:.3g} an hour, by its bound"
-        yield WhatIf(
-            name=f"price of {chip}", value="unknown", winner=winner.plan.id,
-            usd_per_mtok=winner.plan.figures.usd_per_mtok, threshold=f"{text} ({words})",
-        )  # fmt: skip
 
 
 def _errors(
@@ -370,52 +272,8 @@ def _rivals(priced: Sequence[Found], winner: Found) -> list[Found]:
     return out
 
 
-def _price_of(found: Found) -> dict[str, float]:
-    """Dollars an hour of one chip, by id."""
-    return {
-        pool.chip: pool.usd_per_h / pool.chips
-        for pool in found.plan.pools
-        if pool.usd_per_h is not None
-    }
-
-
-def _lines_of_chip(priced: Sequence[Found], chip: str, now: float) -> list[_Line]:
-    out = []
-    for found in priced:
-        n = found.way.chips(found.counts).get(chip, 0)
-        usd = found.plan.figures.usd_per_h or 0.0
-        out.append(_line(found, usd - n * now, float(n)))
-    return out
-
-
-def _cheapest(lines: Sequence[_Line], price: float) -> _Line:
-    return min(lines, key=lambda line: (line.usd_per_h(price), line.id))
-
-
-def _next_change(
-    lines: Sequence[_Line], mine: _Line, now: float, *, upwards: bool
-) -> tuple[float, _Line] | None:
-    """The nearest price above (or below) now at which another line undercuts mine."""
-    found = []
-    for line in lines:
-        steeper = mine.slope - line.slope
-        if line.words == mine.words or (steeper <= 0 if upwards else steeper >= 0):
-            continue
-        price = (line.at_zero - mine.at_zero) / steeper
-        if price >= now if upwards else price <= now:
-            found.append((price if upwards else -price, line.id, line))
-    if not found:
-        return None
-    price, _, line = min(found, key=lambda each: each[:2])
-    return abs(price), line
-
-
-def _line(found: Found, at_zero: float, slope: float) -> _Line:
-    return _Line(words=found.way.base, id=found.plan.id, at_zero=at_zero, slope=slope)
-
-
 def _row(
-    question: Question, name: str, value: str, line: _Line, usd_per_h: float, output: float
+    question: Question, name: str, value: str, line: Line, usd_per_h: float, output: float
 ) -> WhatIf:
     tokens_per_s = question.traffic.rate * output
     return WhatIf(

@@ -240,3 +240,13 @@ static int release(Cache *cache, Held *held, const Request *text, int64_t tokens
     memset(held, 0, sizeof(*held));
     return 1;
 }
+
+/* Empty the chain behind the group's part, which nobody reads or will read. */
+static void drop_text(Cache *cache, const Request *text) {
+    Chain *chain = find_chain(cache, 0, text->session);
+    if (!chain) return;
+    leave_idle(cache, chain);
+    cache->free += chain->blocks;
+    cache->kept -= chain->blocks;
+    drop_chain(cache, chain);
+}

@@ -85,13 +85,14 @@ static Pool pool_from(const int64_t *n, const double *f) {
         .replicas = n[0], .role = n[1], .send_ns = n[2], .read_ns_per_token = n[3], .max_seqs = n[4],
         .max_step_tokens = n[5], .n_blocks = n[6], .block_tokens = n[7], .prefixes = n[8], .mixed = n[9],
         .order = n[10], .draft_tokens = n[11], .scales = n[12], .least = n[13], .target_load = n[14],
-        .interval_ns = n[15], .startup_ns = n[16], .cooldown_ns = n[17], .limits = n + 29, .low_since_ns = -1,
+        .interval_ns = n[15], .startup_ns = n[16], .cooldown_ns = n[17], .limits = n + 30, .low_since_ns = -1,
         .send_ns_per_token = f[0],
     };
     Table *table = &pool.table;
     table->prompt_w = f[1];
     table->idle_w = f[2];
     table->groups = n[28];
+    pool.max_chunk_tokens = n[29];
     f += 3;
     table->n_tokens = n[18];
     table->n_rows = n[19];

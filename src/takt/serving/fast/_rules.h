@@ -115,6 +115,7 @@ static void read_source(World *w) {
 }
 
 static void begin_ticket(Job *job) {
+    if (job->row.session == NOBODY) job->row.session = NOBODY - 1 - job->number;
     job->tokens = job->row.prompt_tokens + job->generated;
     job->computed = job->target = 0;
     job->reading = job->running = job->parked = job->has_cache = 0;
@@ -271,7 +272,7 @@ static void end_step(World *w, Replica *r) {
         }
         if (job->generated >= job->row.output_tokens) {
             leave(r, job);
-            give_back(w, r, job, job->computed);
+            give_back(w, r, job);
             end_job(w, job, r, DONE);
         } else if (r->pool->role == PROMPT) {
             leave(r, job);
@@ -312,7 +313,7 @@ static void lose(World *w, Job *job, Replica *r) {
 static void receive(World *w, Job *job, Replica *target) {
     Replica *source = replica_at(w, job->replica);
     remove_job(&source->parked, job);
-    give_back(w, source, job, job->computed);
+    give_back(w, source, job);
     touch(w, source);
     job->bound_for = NOBODY;
     if (target->epoch != job->bound_epoch) {

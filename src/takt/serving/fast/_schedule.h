@@ -36,8 +36,22 @@ static void leave(Replica *r, Job *job) {
     job->running = 0;
 }
 
-static void give_back(World *w, Replica *r, Job *job, int64_t tokens) {
-    if (!release(&r->cache, &job->held, &job->row, tokens)) w->out_of_memory = 1;
+static void let_go(World *w, Replica *r, Job *job, int64_t kept) {
+    if (!release(&r->cache, &job->held, &job->row, kept)) w->out_of_memory = 1;
+}
+
+/* All blocks of a request that does not come back. A session below NOBODY is its own, and ends with it. */
+static void give_back(World *w, Replica *r, Job *job) {
+    int is_private = job->row.session < 0;
+    int holds = job->held.own || job->held.group_blocks || job->held.session_blocks;
+    let_go(w, r, job, holds && !is_private ? job->computed : 0);
+    if (is_private) drop_text(&r->cache, &job->row);
+}
+
+/* Tokens of a prompt that are read in one step. */
+static int64_t chunk_of(const Pool *pool, int64_t unread, int64_t left) {
+    if (pool->max_chunk_tokens && pool->max_chunk_tokens < left) left = pool->max_chunk_tokens;
+    return unread < left ? unread : left;
 }
 
 static int64_t backlog_tokens(const Replica *r) {
@@ -69,7 +83,7 @@ static void preempt(World *w, Replica *r, Job *job) {
     job->preemptions++;
     r->sums.preemptions++;
     leave(r, job);
-    give_back(w, r, job, 0);
+    let_go(w, r, job, job->computed); /* until someone takes them its blocks are there to be found again */
     job->computed = 0;
     job->has_cache = job->reading = 0;
     add_waiting(w, r, job);
@@ -77,7 +91,7 @@ static void preempt(World *w, Replica *r, Job *job) {
 
 static void give_up(World *w, Replica *r, Job *job) {
     if (job->running) leave(r, job);
-    give_back(w, r, job, 0);
+    give_back(w, r, job);
     end_job(w, job, r, TOO_LONG);
 }
 
@@ -116,7 +130,7 @@ static void continue_running(World *w, Replica *r, int reading_only, int *done) 
         Job *job = w->scratch.items[i];
         if (!job->running || (reading_only && !job->reading)) continue;
         int64_t left = pool->max_step_tokens - r->step_tokens, wanted;
-        if (job->reading) wanted = job->target - job->computed < left ? job->target - job->computed : left;
+        if (job->reading) wanted = chunk_of(pool, job->target - job->computed, left);
         else wanted = 1 + pool->draft_tokens <= left ? 1 + pool->draft_tokens : 0;
         if (wanted && make_room(w, r, job, wanted, done)) add_row(w, r, job, wanted);
     }
@@ -156,14 +170,15 @@ static int admit_reading(World *w, Replica *r, Job *job, int64_t left) {
         if (whole_blocks(cache, seen) > blocks) blocks = whole_blocks(cache, seen);
     }
     int64_t cached = blocks * cache->block_tokens;
-    int64_t wanted = job->tokens - cached < left ? job->tokens - cached : left;
-    int64_t need = blocks_of(cache, cached + wanted) - group - session;
-    if (wanted < 1 || need > takeable(cache, &job->row, group, session)) return 0;
+    int64_t wanted = chunk_of(r->pool, job->tokens - cached, left);
+    /* Only a chunk is taken, but the whole text must fit: it would be in others' way half read. */
+    int64_t whole = blocks_of(cache, job->tokens) - group - session;
+    if (wanted < 1 || whole > takeable(cache, &job->row, group, session)) return 0;
     job->reading = 1;
     job->target = job->tokens;
     enter(w, r, job, cached);
     read_chains(cache, &job->held, &job->row, group, session);
-    take(cache, &job->held, need);
+    take(cache, &job->held, blocks_of(cache, cached + wanted) - group - session);
     add_row(w, r, job, wanted);
     return 1;
 }

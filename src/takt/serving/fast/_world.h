@@ -35,7 +35,7 @@ enum State { IS_OFF, IS_STARTING, IS_UP, IS_DRAINING, IS_DOWN };
 
 typedef struct {
     int64_t replicas, role, send_ns, read_ns_per_token;
-    int64_t max_seqs, max_step_tokens, n_blocks, block_tokens, prefixes, mixed, order, draft_tokens;
+    int64_t max_seqs, max_step_tokens, max_chunk_tokens, n_blocks, block_tokens, prefixes, mixed, order, draft_tokens;
     int64_t scales, least, target_load, interval_ns, startup_ns, cooldown_ns;
     double send_ns_per_token;
     const int64_t *limits; /* of drafted tokens that hold */

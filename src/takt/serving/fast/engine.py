@@ -105,6 +105,7 @@ def _integers(pool: Pool) -> bytes:
             len(table.rows_ns),
             *(length for grid in grids for length in (len(grid.x), len(grid.y))),
             table.groups,
+            policy.max_chunk_tokens,
             *thresholds(policy.draft_tokens, policy.acceptance),
         ]
     )
