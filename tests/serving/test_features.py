@@ -388,6 +388,19 @@ def test_requests_are_checked_before_an_engine_sees_them():
     assert [len(chunk) for chunk in checked([wanted, wanted[:0]], 1)] == [2]
 
 
+# Memory
+
+
+def test_prompts_enter_only_whole(engine):
+    """Four of 250 blocks fit; a fifth, let in with its first chunk, would put others out again and again."""
+    costs = table(MS, token_ns=10 * US)
+    each = pool(costs, n_blocks=1125, max_step_tokens=512, prefix_caching=False)
+    requests = rows(np.arange(12) * 10 * MS, prompt_tokens=4000, output_tokens=200)
+    totals = run(requests, Fleet(pools=(each,)), engine=engine).totals
+    assert totals.replicas["read_tokens"].tolist() == [12 * 4000]
+    assert totals.replicas["preemptions"].tolist() == [0]
+
+
 # What should hold and does not yet: an engine that comes to keep it makes its test fail here, and the mark goes
 
 
@@ -433,14 +446,3 @@ def test_drafts_beyond_the_cache_do_not_hold(engine):
     log = run(rows([0], prompt_tokens=28, output_tokens=6, session=1), fleet, engine=engine)
     assert log.finished["fate"].tolist() == [Fate.TOO_LONG]
     assert log.finished["output_tokens"].tolist() == [5]
-
-
-@pytest.mark.xfail(strict=True, reason="a prompt enters when its first chunk fits")
-def test_prompts_enter_only_whole(engine):
-    """Four of 250 blocks fit; a fifth, let in with its first chunk, would put others out again and again."""
-    costs = table(MS, token_ns=10 * US)
-    each = pool(costs, n_blocks=1125, max_step_tokens=512, prefix_caching=False)
-    requests = rows(np.arange(12) * 10 * MS, prompt_tokens=4000, output_tokens=200)
-    totals = run(requests, Fleet(pools=(each,)), engine=engine).totals
-    assert totals.replicas["read_tokens"].tolist() == [12 * 4000]
-    assert totals.replicas["preemptions"].tolist() == [0]

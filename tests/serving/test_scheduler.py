@@ -100,6 +100,25 @@ def test_where_blocks_run_out_the_last_in_order_gives_up_its_own_and_is_read_ane
     assert advance(serving) == [(1, 9, 0)]  # prompt and the token that it had
 
 
+def test_one_put_out_finds_again_what_nobody_has_taken():
+    serving = scheduler(ticket(0, 8, session=-2), ticket(1, 8, session=-3), n_blocks=5)
+    advance(serving)
+    assert advance(serving) == [(0, 1, 8)]  # takes the one free block
+    assert kinds(serving) == [(EventKind.PREEMPT, 1)]
+    assert [advance(serving) for _ in range(3)] == [[(0, 1, 9)], [(0, 1, 10)], [(0, 1, 11)]]
+    assert advance(serving, ends=[0]) == [(0, 1, 12)]  # has taken one of the other's two blocks
+    assert advance(serving) == [(1, 5, 4)]
+    assert not serving.cache.idle
+    serving.finish(serving.running[0])
+    assert serving.cache.free == 5  # of no session: nobody will ask again
+
+
+def test_a_prompt_enters_only_where_all_of_it_fits():
+    serving = scheduler(ticket(0, 12), ticket(1, 12), n_blocks=5, max_step_tokens=4)
+    assert [advance(serving) for _ in range(3)] == [[(0, 4, 0)], [(0, 4, 4)], [(0, 4, 8)]]
+    assert advance(serving) == [(0, 1, 12)]  # a chunk of the second would fit
+
+
 def test_nobody_enters_a_step_in_which_somebody_was_put_out():
     serving = scheduler(
         ticket(0, 8, rank=1), ticket(1, 8, rank=2), n_blocks=5, order="priority", prefix_caching=False

@@ -63,6 +63,11 @@ VERBS = (
         summary="requests on replicas of a model, event by event: what users see, energy, cost",
     ),
     Verb(
+        name="plan",
+        module="takt.cli.plan",
+        summary="which chips, how many, how arranged, for traffic, latency targets and limits",
+    ),
+    Verb(
         name="workload",
         module="takt.cli.workload",
         summary="what a recording of requests is, and a workload like it",
@@ -124,9 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             traceback.print_exc()
         _report(error)
         raise SystemExit(1 if isinstance(error, MachineFault) else 2) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if debug:
             traceback.print_exc()
+        if str(interrupt):  # how to go on from here
+            sys.stderr.write(f"{interrupt}\n")
         raise SystemExit(130) from None
 
 

@@ -131,8 +131,9 @@ class StepTable:
             longest = max(longest, new)
             reading = reading + self.prompt_ns.at(new, cached)
             slowest = max(slowest, alone_ns.at(new, cached))
-        rows = users + (max(len(chunks), self.groups) if chunks else 0)
-        work = _counted(self.tokens_ns, tokens + max(new_tokens, self.groups * longest))
+        lanes = 1 if users else self.groups
+        rows = users + (max(len(chunks), lanes) if chunks else 0)
+        work = _counted(self.tokens_ns, tokens + max(new_tokens, lanes * longest))
         work = work + _counted(self.rows_ns, rows)
         generating = 0.0
         if users:
@@ -140,7 +141,8 @@ class StepTable:
             work = work + attention
             generating = _counted(self.tokens_ns, tokens) + _counted(self.rows_ns, users)
             generating = generating + attention
-        work = work + max(reading, self.groups * slowest)
+        beside = min(len(chunks), self.groups) if users else self.groups
+        work = work + max(reading, beside * slowest)
         i, v = _place(self.decode_ns.y, mean)
         j = min(i + 1, len(self.floor_ns) - 1)
         low = float(self.floor_ns[i])

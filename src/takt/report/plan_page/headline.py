@@ -190,14 +190,21 @@ def _how_sure(plan: Plan) -> tuple[str, ...]:
     return tuple(sentence for sentence in sentences if sentence)
 
 
+def _hardware(plan: Plan) -> list[tuple[str, str, str]]:
+    """What is bought and how it is split, however many of it and with whatever settings."""
+    return [(pool.chip, pool.role, str(pool.layout)) for pool in plan.pools]
+
+
 def _ahead_of(plans: PlanSet) -> tuple[str, ...]:
-    """How far the winner is ahead of the next cheapest, and whether that is more than the expected error."""
+    """How far the winner is ahead of the next cheapest on other chips or layouts, and whether that is more than the expected error."""
     winner = plans.winner
     cost = None if winner is None else winner.figures.usd_per_mtok
     rivals = [
         (price, plan)
         for plan in (*plans.pareto[1:], *plans.others)
-        if plan.meets and (price := plan.figures.usd_per_mtok) is not None
+        if plan.meets
+        and (price := plan.figures.usd_per_mtok) is not None
+        and (winner is None or _hardware(plan) != _hardware(winner))
     ]
     if winner is None or not cost or not rivals:
         return ()

@@ -64,7 +64,8 @@ static void add_chunk(const Table *table, Load *load, int64_t new_tokens, int64_
 
 static int64_t step_cost(const Table *table, const Load *load, double *joules) {
     double mean = load->users ? (double)load->context / (double)load->users : 0.0;
-    int64_t longest = table->groups * load->longest, rows = load->chunks ? table->groups : 0;
+    int64_t lanes = load->users ? 1 : table->groups; /* beside users chunks cost their average */
+    int64_t longest = lanes * load->longest, rows = load->chunks ? lanes : 0;
     rows = load->users + (load->chunks > rows ? load->chunks : rows);
     double work = counted(table->tokens_ns, table->n_tokens,
                           load->drafted + (load->new_tokens > longest ? load->new_tokens : longest));
@@ -77,7 +78,8 @@ static int64_t step_cost(const Table *table, const Load *load, double *joules) {
                      counted(table->rows_ns, table->n_rows, load->users);
         generating = generating + attention;
     }
-    double slowest = (double)table->groups * load->slowest;
+    int64_t beside = load->users && load->chunks < table->groups ? load->chunks : table->groups;
+    double slowest = (double)beside * load->slowest;
     work = work + (slowest > load->reading ? slowest : load->reading);
     double share;
     int64_t i = place(table->decode.y, table->decode.ny, mean, &share);
