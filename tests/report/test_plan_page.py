@@ -168,10 +168,12 @@ def test_a_lead_is_weighed_against_the_expected_error(
     cost: float, error: float | None, words: str
 ) -> None:
     first = plan_of("a", pool(), figures=figures(usd_per_mtok=1.0))
-    second = plan_of("b", pool(), figures=figures(usd_per_mtok=cost), expected_error=error)
+    alike = plan_of("a2", pool(max_seqs=8), figures=figures(usd_per_mtok=1.0))
+    other = pool(chip="h200-sxm", name="NVIDIA H200 SXM")
+    second = plan_of("b", other, figures=figures(usd_per_mtok=cost), expected_error=error)
     late = plan_of("c", pool(), figures=figures(usd_per_mtok=0.5), meets=False)
-    text = read(page(plan_set(pareto=(first,), others=(second, late)))).text
-    assert f"The next cheapest, 32 × NVIDIA H100 SXM, {words}" in text
+    text = read(page(plan_set(pareto=(first,), others=(alike, second, late)))).text
+    assert f"The next cheapest, 32 × NVIDIA H200 SXM, {words}" in text
 
 
 def test_it_says_what_was_asked_and_how_to_ask_again() -> None:

@@ -64,7 +64,9 @@ def pools(draw: st.DrawFn, name: str, role: str) -> Pool:
         name=name,
         replicas=replicas,
         table=table(
-            draw(st.integers(0, 5)), draw(st.sampled_from([0.0, 3e6])), draw(st.sampled_from([1, 1, 4]))
+            draw(st.integers(0, 5)),
+            draw(st.sampled_from([0.0, 3e6])),
+            draw(st.sampled_from([1, 1, 4])),
         ),
         policy=draw(policies()),
         role=role,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.serving.fleets import fleets, requests, table
 
 from takt.errors import DataError
 from takt.serving import EVENT, FINISHED, REQUEST, Fleet, Policy, Pool, Tier, fast, reference
-from tests.serving.fleets import fleets, requests, table
 
 
 def outcome(engine, rows, fleet, seed, chunk=10**9):

@@ -401,10 +401,9 @@ def test_prompts_enter_only_whole(engine):
     assert totals.replicas["preemptions"].tolist() == [0]
 
 
-# What should hold and does not yet: an engine that comes to keep it makes its test fail here, and the mark goes
+# What engines got wrong once
 
 
-@pytest.mark.xfail(strict=True, reason="drains the replica that is up while another only starts")
 def test_scaling_down_never_drains_the_last_that_is_up(engine):
     scale = Autoscale(target_load=1, interval_ns=S, startup_ns=60 * S, cooldown_ns=5 * S)
     fleet = Fleet(pools=(pool(table(MS), 2, autoscale=scale),))
@@ -412,14 +411,12 @@ def test_scaling_down_never_drains_the_last_that_is_up(engine):
     assert log.by_request()["scheduled_ns"][3] == 20 * S
 
 
-@pytest.mark.xfail(strict=True, reason="blocks for drafts are asked for beyond the cache")
 def test_drafts_at_the_end_of_the_cache_cost_no_answer(engine):
     fleet = Fleet(pools=(pool(table(MS), n_blocks=8, block_tokens=4, draft_tokens=4),))
     log = run(rows([0], prompt_tokens=28, output_tokens=4), fleet, engine=engine)
     assert log.finished["fate"].tolist() == [Fate.DONE]
 
 
-@pytest.mark.xfail(strict=True, reason="the place is dated from the first that was free since")
 def test_a_closed_loop_dates_no_request_before_its_place_was_free(engine):
     fleet = Fleet(pools=(pool(table(MS), max_seqs=2, entry_ns=20 * MS),), concurrency=2)
     done = run(rows([0] * 4, output_tokens=[30, 35, 9, 9]), fleet, engine=engine).by_request()
@@ -427,7 +424,6 @@ def test_a_closed_loop_dates_no_request_before_its_place_was_free(engine):
     assert ms(done["arrival_ns"][2:]) == [50.0, 55.0]
 
 
-@pytest.mark.xfail(strict=True, reason="a step that a failure cuts off counts whole")
 def test_a_failed_replica_is_busy_until_it_fails(engine):
     fleet = Fleet(
         pools=(pool(table(S)),), failures=(Failure(at_ns=100 * MS, replica=0, down_ns=MS),)
@@ -436,9 +432,6 @@ def test_a_failed_replica_is_busy_until_it_fails(engine):
     assert totals.replicas["busy_ns"].tolist() == [1100 * MS]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="drafts that hold beyond the cache are kept in blocks nobody has"
-)
 def test_drafts_beyond_the_cache_do_not_hold(engine):
     read = pool(name="read", role="prompt")
     facts = {"n_blocks": 32, "block_tokens": 1, "draft_tokens": 4, "acceptance": 1.0}

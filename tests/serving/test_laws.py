@@ -58,6 +58,7 @@ class Machine:
 
     state: str = "off"
     step_ends_ns: int = -1
+    step_blocks: int = 0
     link_free_ns: int = -1
     steps: Counter = field(default_factory=Counter)
 
@@ -171,6 +172,8 @@ class Auditor:
         if kind is K.STEP:
             self.step(machine, event)
         elif kind is K.FAIL:
+            cut_ns = max(machine.step_ends_ns - self.now_ns, 0)
+            machine.steps.subtract(busy_ns=cut_ns, block_ns=machine.step_blocks * cut_ns)
             machine.step_ends_ns = machine.link_free_ns = -1
 
     def step(self, machine: Machine, event) -> None:
@@ -183,6 +186,7 @@ class Auditor:
         assert 1 <= blocks <= policy.n_blocks
         assert policy.mixed or not (users and new)
         machine.step_ends_ns = self.now_ns + ns
+        machine.step_blocks = blocks
         machine.steps.update(steps=1, busy_ns=ns, read_tokens=new, block_ns=blocks * ns)
         machine.steps["peak_blocks"] = max(machine.steps["peak_blocks"], blocks)
 
@@ -213,8 +217,7 @@ class Auditor:
             for name in ("steps", "busy_ns", "read_tokens", "block_ns", "peak_blocks"):
                 assert sums[name] == machine.steps[name], name
             assert sums["on_ns"] >= 0 and sums["energy_j"] >= 0
-            if not self.fleet.failures:
-                assert sums["busy_ns"] <= sums["on_ns"] <= totals.end_ns
+            assert sums["busy_ns"] <= sums["on_ns"] <= totals.end_ns
         assert totals.replicas["preemptions"].sum() == len(self.log.of(K.PREEMPT))
         assert totals.replicas["failures"].sum() == len(self.log.of(K.FAIL))
         generated = int(self.log.finished["output_tokens"].sum())

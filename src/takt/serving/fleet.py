@@ -32,7 +32,7 @@ ROUTERS: tuple[Router, ...] = ("round-robin", "least-loaded", "prefix-aware", "d
 
 MOST_REPLICAS = 65_536
 _MOST = 1 << 31
-_LONGEST_NS = 1 << 62
+_LONGEST_NS = 1 << 60
 
 
 def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
@@ -158,8 +158,8 @@ class Pool:
         _between(f"replicas of {self.name}", self.replicas, 1, MOST_REPLICAS)
         _between("entry_ns", self.entry_ns, 0, _LONGEST_NS)
         _between("send_ns", self.send_ns, 0, _LONGEST_NS)
-        if not 0.0 <= self.send_ns_per_token < 1e12:
-            raise UsageError("nanoseconds to send a token's cache are 0 or more")
+        if not 0.0 <= self.send_ns_per_token <= 1e9:
+            raise UsageError("sending a token's cache takes from 0 ns to a second")
         if self.autoscale and self.autoscale.least > self.replicas:
             raise UsageError(
                 f"{self.name} scales from {self.autoscale.least} replicas but has {self.replicas}"

@@ -242,8 +242,7 @@ def _pool(pool: Pool, rows: NDArray[np.void]) -> PoolOutcome:
 
     on_ns, busy_ns = total("on_ns"), total("busy_ns")
     read, cached = total("read_tokens"), total("cached_tokens")
-    # A step that a failure cut short counts as busy to its end: there is never less than no idle time.
-    idle_ns = int(np.maximum(rows["on_ns"] - rows["busy_ns"], 0).sum())
+    idle_ns = on_ns - busy_ns
     known = ENERGY_UNKNOWN not in pool.table.basis
     on_s = on_ns / _NS_PER_S
     return PoolOutcome(
@@ -253,7 +252,7 @@ def _pool(pool: Pool, rows: NDArray[np.void]) -> PoolOutcome:
         chips=pool.chips,
         on_s=on_s,
         utilisation=_ratio(busy_ns, on_ns),
-        kv_mean=_ratio(total("block_ns") / pool.policy.n_blocks, busy_ns),
+        kv_mean=_ratio(float(rows["block_ns"].sum()) / pool.policy.n_blocks, busy_ns),
         kv_peak=int(rows["peak_blocks"].max()) / pool.policy.n_blocks,
         steps=total("steps"),
         generated_tokens=total("generated_tokens"),

@@ -112,7 +112,6 @@ REPLICA = np.dtype(
     [
         ("on_ns", "<i8"),
         ("busy_ns", "<i8"),
-        ("block_ns", "<i8"),
         ("steps", "<i8"),
         ("generated_tokens", "<i8"),
         ("read_tokens", "<i8"),
@@ -121,6 +120,7 @@ REPLICA = np.dtype(
         ("preemptions", "<i8"),
         ("failures", "<i8"),
         ("peak_blocks", "<i8"),
+        ("block_ns", "<f8"),
         ("energy_j", "<f8"),
     ],
     align=True,

@@ -132,9 +132,7 @@ class _World:
         ]
         self.low_since_ns = [-1] * len(fleet.pools)
         self.jobs: dict[int, Job] = {}
-        self.outside: list[tuple[int, np.void]] | None = None  # held back by `concurrency`
-        self.coming = 0  # a first turn that has been read and is not yet there: 0 or 1
-        self.inside = 0  # conversations under way
+        self.inside = 0  # conversations let in and not over
         self.unrouted: list[Job] = []
         self.unsent: list[Job] = []
         self.turn = 0  # of round-robin
@@ -146,7 +144,7 @@ class _World:
     def run(self) -> Totals:
         self._switch_on()
         self._read_source()
-        while self._is_alive():
+        while self.inside:
             if not self.clock:
                 raise LawError(f"{len(self.jobs)} requests are left and nothing to happen", law=27)
             self._instant()
@@ -165,9 +163,6 @@ class _World:
             done=self.done,
             rejected=self.rejected,
         )
-
-    def _is_alive(self) -> bool:
-        return bool(self.jobs or self.coming or self.inside or self.outside)
 
     def _instant(self) -> None:
         """All that happens at the next time, then the steps that can begin."""
@@ -215,19 +210,19 @@ class _World:
     # Requests come
 
     def _read_source(self) -> None:
-        """The next conversation of the source, unless as many as may be are inside."""
-        talk = next(self.source, None)
-        if talk is None:
-            return
-        if self.fleet.concurrency and self.inside >= self.fleet.concurrency:
-            self.outside = talk
-        else:
-            # One held back may have come later than the next should have.
-            earliest_ns = self.now_ns - self.fleet.entry_ns
-            self._let_in(talk, max(int(talk[0][1]["arrival_ns"]), earliest_ns))
+        """The next conversation of the source; under a limit as many as there are places, each from when there is one."""
+        limit = self.fleet.concurrency
+        while not limit or self.inside < limit:
+            talk = next(self.source, None)
+            if talk is None:
+                return
+            arrival_ns = int(talk[0][1]["arrival_ns"])
+            self._let_in(talk, max(arrival_ns, self.now_ns) if limit else arrival_ns)
+            if not limit:
+                return
 
     def _let_in(self, talk: list[tuple[int, np.void]], arrival_ns: int) -> None:
-        self.coming = 1
+        self.inside += 1
         if self.start_ns < 0:  # nothing is paid for before
             self.start_ns = arrival_ns
             for replica in self.replicas:
@@ -235,10 +230,9 @@ class _World:
         job = self._job(deque(talk), arrival_ns)
 
         def arrive() -> None:
-            self.coming = 0
-            self.inside += 1
             self._arrive(job)
-            self._read_source()
+            if not self.fleet.concurrency:
+                self._read_source()
 
         self.clock.at(arrival_ns + self.fleet.entry_ns, Rank.ARRIVE, arrive)
 
@@ -320,21 +314,13 @@ class _World:
             replica.sums["cached_tokens"] += action.found
         if step is None:
             return
-        replica.step = step
-        drafted = step.users * (1 + replica.pool.policy.draft_tokens)
+        read = sum(new for new, _ in step.chunks)
         time_ns, joules = replica.pool.table.step(
-            step.users, step.context_tokens, drafted, step.chunks
+            step.users, step.context_tokens, step.tokens - read, step.chunks
         )
         blocks = replica.scheduler.cache.in_use
-        read = sum(new for new, _ in step.chunks)
         self._log(EventKind.STEP, replica=replica, a=time_ns, b=step.users, c=read, d=blocks)
-        sums = replica.sums
-        sums["steps"] += 1
-        sums["busy_ns"] += time_ns
-        sums["block_ns"] += blocks * time_ns
-        sums["read_tokens"] += read
-        sums["peak_blocks"] = max(int(sums["peak_blocks"]), blocks)
-        sums["energy_j"] += joules
+        replica.begin(step, self.now_ns, time_ns, joules)
         epoch = replica.epoch
         self.clock.at(
             self.now_ns + time_ns,
@@ -343,7 +329,7 @@ class _World:
         )
 
     def _end_step(self, replica: Replica, step: Step) -> None:
-        replica.step = None
+        replica.end_step(self.now_ns)
         for row in step.rows:
             job = self.jobs[row.ticket.request]
             n_tokens = self._tokens_of(replica, job, row)
@@ -357,7 +343,7 @@ class _World:
             return int(row.yields)
         limits = self.limits[replica.pool_index]
         held = accepted(limits, self.seed, job.number, job.generated) if limits else 0
-        return min(1 + held, int(job.row["output_tokens"]) - job.generated)
+        return min(1 + held, row.new, int(job.row["output_tokens"]) - job.generated)
 
     def _generated(self, replica: Replica, job: Job, n_tokens: int) -> None:
         assert job.ticket is not None
@@ -402,9 +388,8 @@ class _World:
             self._next_turn(job)
             return
         self.inside -= 1
-        if self.outside is not None:
-            talk, self.outside = self.outside, None
-            self._let_in(talk, max(self.now_ns, int(talk[0][1]["arrival_ns"])))
+        if self.fleet.concurrency:
+            self._read_source()
 
     def _next_turn(self, before: Job) -> None:
         wait_ns = int(before.later[0][1]["arrival_ns"])
@@ -474,7 +459,7 @@ class _World:
     def _look_again(self, every_ns: int, rank: Rank, look: Callable[[], None]) -> None:
         def looking() -> None:
             look()
-            if self._is_alive():
+            if self.inside:
                 self.clock.at(self.now_ns + every_ns, rank, looking)
 
         self.clock.at(self.now_ns + every_ns, rank, looking)
@@ -506,6 +491,7 @@ class _World:
             key=lambda job: job.number,
         )
         was_up = replica.state is State.UP
+        replica.end_step(self.now_ns)
         replica.forget()
         if was_up:
             replica.state = State.DOWN
@@ -551,7 +537,7 @@ class _World:
         low_ns = self.low_since_ns[index]
         if low_ns >= 0 and self.now_ns - low_ns >= scale.cooldown_ns:
             up = [each for each in mine if each.state is State.UP]
-            for replica in up[::-1][: len(there) - wanted]:
+            for replica in up[::-1][: max(len(up) - wanted, 0)]:
                 replica.state = State.DRAINING
                 self._log(EventKind.DRAIN, replica=replica)
             self.low_since_ns[index] = -1

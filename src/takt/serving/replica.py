@@ -35,6 +35,10 @@ class Replica:
         "scheduler",
         "state",
         "step",
+        "step_began_ns",
+        "step_blocks",
+        "step_joules",
+        "step_ns",
         "sums",
     )
 
@@ -45,6 +49,8 @@ class Replica:
         self.scheduler = Scheduler(pool.policy)
         self.state = State.OFF
         self.step: Step | None = None
+        self.step_began_ns = self.step_ns = self.step_blocks = 0
+        self.step_joules = 0.0
         self.epoch = 0
         self.expected = 0
         self.link_free_ns = 0
@@ -66,10 +72,28 @@ class Replica:
         """Nothing is left to do, to send or to come."""
         return not self.load and not self.scheduler.parked and self.step is None
 
+    def begin(self, step: Step, now_ns: int, time_ns: int, joules: float) -> None:
+        """A step that takes so long and so much is under way."""
+        self.step, self.step_began_ns, self.step_ns = step, now_ns, time_ns
+        self.step_blocks, self.step_joules = self.scheduler.cache.in_use, joules
+        sums = self.sums
+        sums["steps"] += 1
+        sums["read_tokens"] += sum(new for new, _ in step.chunks)
+        sums["peak_blocks"] = max(int(sums["peak_blocks"]), self.step_blocks)
+
+    def end_step(self, now_ns: int) -> None:
+        """The step is over, or cut off by a failure: its time and energy until now count."""
+        if self.step is None:
+            return
+        self.step = None
+        busy_ns = now_ns - self.step_began_ns
+        self.sums["busy_ns"] += busy_ns
+        self.sums["block_ns"] += float(self.step_blocks) * float(busy_ns)
+        self.sums["energy_j"] += self.step_joules * (float(busy_ns) / float(self.step_ns))
+
     def forget(self) -> None:
         """A failure: all that was here is gone."""
         self.scheduler = Scheduler(self.pool.policy)
-        self.step = None
         self.epoch += 1
         self.link_free_ns = 0
 

@@ -197,8 +197,13 @@ class Scheduler:
         """Tokens that a running request computes next where `left` fit the step."""
         if ticket.reading:
             return self._chunk(ticket.target - ticket.computed, left)
-        new = 1 + self.policy.draft_tokens
+        new = self._drafting(ticket)
         return new if new <= left else 0
+
+    def _drafting(self, ticket: Ticket) -> int:
+        """A token and its drafts, of these no more than the cache has places for."""
+        room = self.policy.kv_tokens - ticket.computed
+        return max(min(1 + self.policy.draft_tokens, room), 1)
 
     def _chunk(self, unread: int, left: int) -> int:
         """Tokens of a prompt that are read in one step."""
@@ -262,8 +267,8 @@ class Scheduler:
 
     def _admit_cached(self, step: Step, ticket: Ticket, left: int) -> bool:
         """One whose cache came from elsewhere."""
-        new = 1 + self.policy.draft_tokens
-        need = min(self.cache.blocks_of(ticket.computed + new), self.cache.n_blocks)
+        new = self._drafting(ticket)
+        need = self.cache.blocks_of(ticket.computed + new)
         if need > self.cache.available or (self.policy.mixed and new > left):
             return False
         self._enter(ticket, ticket.computed)

@@ -11,7 +11,7 @@ from .records import NOBODY, REQUEST
 
 __all__ = ["checked", "conversations"]
 
-_LONGEST_NS = 1 << 61
+_LONGEST_NS = 1 << 60
 _LONGEST_TOKENS = 1 << 28
 
 

@@ -24,9 +24,9 @@ typedef struct {
 } Event;
 
 typedef struct {
-    int64_t on_ns, busy_ns, block_ns, steps, generated_tokens, read_tokens, cached_tokens, sent_tokens, preemptions,
+    int64_t on_ns, busy_ns, steps, generated_tokens, read_tokens, cached_tokens, sent_tokens, preemptions,
         failures, peak_blocks;
-    double energy_j;
+    double block_ns, energy_j;
 } Sums;
 
 enum Fate { DONE, REJECTED, TOO_LONG };

@@ -143,7 +143,7 @@ static int begin(World *w, const int64_t *failures, int64_t n_failures) {
 
 static int simulate(Run *run) {
     World *w = &run->world;
-    for (int64_t instants = 0; is_alive(w) && !w->law; instants++) {
+    for (int64_t instants = 0; w->inside && !w->law; instants++) {
         if (run->python_failed) return 0;
         if (w->out_of_memory) {
             PyErr_NoMemory();

@@ -73,7 +73,7 @@ static Replica *choose(World *w, const Job *job) {
 /* Requests come */
 
 static void let_in(World *w, Job *job, int64_t arrival_ns) {
-    w->coming = 1;
+    w->inside++;
     if (w->start_ns < 0) { /* nothing is paid for before */
         w->start_ns = arrival_ns;
         for (int64_t i = 0; i < w->n_replicas; i++) w->replicas[i].on_since_ns = arrival_ns;
@@ -104,13 +104,14 @@ static Job *read_talk(World *w) {
     return job;
 }
 
+/* The next conversation of the source; under a limit as many as there are places, each from when there is one. */
 static void read_source(World *w) {
-    Job *job = read_talk(w);
-    if (!job) return;
-    if (w->concurrency && w->inside >= w->concurrency) w->outside = job;
-    else { /* one held back may have come later than the next should have */
-        int64_t earliest_ns = w->now_ns - w->entry_ns;
-        let_in(w, job, job->row.arrival_ns > earliest_ns ? job->row.arrival_ns : earliest_ns);
+    while (!w->concurrency || w->inside < w->concurrency) {
+        Job *job = read_talk(w);
+        if (!job) return;
+        int64_t arrival_ns = job->row.arrival_ns;
+        let_in(w, job, w->concurrency && w->now_ns > arrival_ns ? w->now_ns : arrival_ns);
+        if (!w->concurrency) return;
     }
 }
 
@@ -182,12 +183,7 @@ static void end_job(World *w, Job *job, Replica *r, int fate) {
     if (job->later_at < job->n_later) next_turn(w, job);
     else {
         w->inside--;
-        Job *held_back = w->outside;
-        if (held_back) {
-            w->outside = NULL;
-            int64_t arrival_ns = held_back->row.arrival_ns;
-            let_in(w, held_back, w->now_ns > arrival_ns ? w->now_ns : arrival_ns);
-        }
+        if (w->concurrency) read_source(w);
     }
     drop_job(w, job);
 }
@@ -207,17 +203,18 @@ static void begin_step(World *w, Replica *r) {
             load.context += row->cached;
         }
     }
-    load.drafted = load.users * (1 + r->pool->draft_tokens);
+    load.drafted = r->step_tokens - load.new_tokens;
     double joules;
     int64_t time_ns = step_cost(table, &load, &joules);
     int64_t blocks = r->cache.n_blocks - available(&r->cache);
     log_event(w, STEP, NULL, r, time_ns, load.users, load.new_tokens, blocks);
     r->sums.steps++;
-    r->sums.busy_ns += time_ns;
-    r->sums.block_ns += blocks * time_ns;
     r->sums.read_tokens += load.new_tokens;
     if (blocks > r->sums.peak_blocks) r->sums.peak_blocks = blocks;
-    r->sums.energy_j += joules;
+    r->step_began_ns = w->now_ns;
+    r->step_ns = time_ns;
+    r->step_blocks = blocks;
+    r->step_joules = joules;
     r->busy = 1;
     schedule(w, w->now_ns + time_ns, STEP_ENDS, r, NULL);
 }
@@ -233,8 +230,9 @@ static uint64_t mixed(uint64_t seed, uint64_t request, uint64_t generated) {
     return x;
 }
 
-static int64_t tokens_of(const World *w, const Replica *r, const Job *job) {
+static int64_t tokens_of(const World *w, const Replica *r, const Job *job, int64_t computed) {
     int64_t tokens = 1, left = job->row.output_tokens - job->generated;
+    if (computed < left) left = computed;
     if (r->pool->draft_tokens) {
         int64_t drawn = (int64_t)(mixed(w->seed, (uint64_t)job->number, (uint64_t)job->generated) >> 11);
         for (int64_t i = 0; i < r->pool->draft_tokens; i++) tokens += drawn < r->pool->limits[i];
@@ -244,8 +242,18 @@ static int64_t tokens_of(const World *w, const Replica *r, const Job *job) {
 
 static void send_cache(World *w, Job *job);
 
-static void end_step(World *w, Replica *r) {
+/* A step is over, or cut off by a failure: its time and energy until now count. */
+static void account(const World *w, Replica *r) {
+    if (!r->busy) return;
     r->busy = 0;
+    int64_t busy_ns = w->now_ns - r->step_began_ns;
+    r->sums.busy_ns += busy_ns;
+    r->sums.block_ns += (double)r->step_blocks * (double)busy_ns;
+    r->sums.energy_j += r->step_joules * ((double)busy_ns / (double)r->step_ns);
+}
+
+static void end_step(World *w, Replica *r) {
+    account(w, r);
     touch(w, r);
     for (int64_t i = 0; i < r->rows.count && !w->out_of_memory; i++) {
         Row *row = r->rows.items + i;
@@ -259,7 +267,7 @@ static void end_step(World *w, Replica *r) {
                 if (!publish_group(&r->cache, &job->held, &job->row)) w->out_of_memory = 1;
             }
         } else {
-            tokens = tokens_of(w, r, job);
+            tokens = tokens_of(w, r, job, row->new_tokens);
             job->computed += tokens;
         }
         job->tokens += tokens;
@@ -376,6 +384,7 @@ static void fail(World *w, Replica *r, int64_t down_ns) {
         for (int64_t i = 0; i < lists[l]->count; i++) keep(w, &victims, lists[l]->items[i]);
     if (victims.count) qsort(victims.items, (size_t)victims.count, sizeof(Job *), by_number);
     int was_up = r->state == IS_UP;
+    account(w, r);
     forget(r);
     if (was_up) {
         r->state = IS_DOWN;
@@ -418,7 +427,8 @@ static void scale(World *w, Pool *pool) {
         missing--;
     }
     if (pool->low_since_ns < 0 || w->now_ns - pool->low_since_ns < pool->cooldown_ns) return;
-    int64_t surplus = there - wanted;
+    int64_t surplus = -wanted;
+    for (Replica *r = mine; r < end; r++) surplus += r->state == IS_UP;
     for (Replica *r = end - 1; r >= mine && surplus > 0; r--) {
         if (r->state != IS_UP) continue;
         r->state = IS_DRAINING;
@@ -437,8 +447,6 @@ static void sample(World *w) {
 
 /* The run */
 
-static int is_alive(const World *w) { return w->n_jobs || w->coming || w->inside || w->outside; }
-
 static void happen(World *w, const Coming *coming) {
     Replica *r = replica_at(w, coming->replica);
     Job *job = coming->job;
@@ -452,16 +460,14 @@ static void happen(World *w, const Coming *coming) {
         if (job->number == coming->request && job->version == coming->version) receive(w, job, r);
         break;
     case TALK_ARRIVES:
-        w->coming = 0;
-        w->inside++;
         arrive(w, job);
-        read_source(w);
+        if (!w->concurrency) read_source(w);
         break;
     case TURN_ARRIVES: arrive(w, job); break;
     case SCALING: {
         Pool *pool = w->pools + coming->request;
         scale(w, pool);
-        if (is_alive(w)) {
+        if (w->inside) {
             Coming again = *coming;
             again.time_ns = w->now_ns + pool->interval_ns;
             again.sequence = w->sequence++;
@@ -471,7 +477,7 @@ static void happen(World *w, const Coming *coming) {
     }
     default:
         sample(w);
-        if (is_alive(w)) schedule(w, w->now_ns + w->sample_ns, SAMPLING, NULL, NULL);
+        if (w->inside) schedule(w, w->now_ns + w->sample_ns, SAMPLING, NULL, NULL);
     }
 }
 

@@ -121,6 +121,13 @@ static int make_room(World *w, Replica *r, Job *job, int64_t new_tokens, int *do
     return 1;
 }
 
+/* A token and its drafts, of these no more than the cache has places for. */
+static int64_t drafting(const Replica *r, const Job *job) {
+    int64_t room = r->cache.n_blocks * r->cache.block_tokens - job->computed, wanted = 1 + r->pool->draft_tokens;
+    if (wanted > room) wanted = room;
+    return wanted > 1 ? wanted : 1;
+}
+
 /* The next tokens of requests that run. */
 static void continue_running(World *w, Replica *r, int reading_only, int *done) {
     const Pool *pool = r->pool;
@@ -131,7 +138,7 @@ static void continue_running(World *w, Replica *r, int reading_only, int *done) 
         if (!job->running || (reading_only && !job->reading)) continue;
         int64_t left = pool->max_step_tokens - r->step_tokens, wanted;
         if (job->reading) wanted = chunk_of(pool, job->target - job->computed, left);
-        else wanted = 1 + pool->draft_tokens <= left ? 1 + pool->draft_tokens : 0;
+        else if ((wanted = drafting(r, job)) > left) wanted = 0;
         if (wanted && make_room(w, r, job, wanted, done)) add_row(w, r, job, wanted);
     }
 }
@@ -150,8 +157,7 @@ static void enter(World *w, Replica *r, Job *job, int64_t cached) {
 }
 
 static int admit_cached(World *w, Replica *r, Job *job, int64_t left) {
-    int64_t wanted = 1 + r->pool->draft_tokens, need = blocks_of(&r->cache, job->computed + wanted);
-    if (need > r->cache.n_blocks) need = r->cache.n_blocks;
+    int64_t wanted = drafting(r, job), need = blocks_of(&r->cache, job->computed + wanted);
     if (need > available(&r->cache) || (r->pool->mixed && wanted > left)) return 0;
     enter(w, r, job, job->computed);
     take(&r->cache, &job->held, need);

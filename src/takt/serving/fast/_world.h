@@ -51,7 +51,8 @@ typedef struct {
     Cache cache;
     Jobs waiting, running, parked; /* waiting: a heap by key */
     Rows rows;                     /* of the step that runs */
-    int64_t step_tokens;
+    int64_t step_tokens, step_began_ns, step_ns, step_blocks;
+    double step_joules;
     Sums sums;
 } Replica;
 
@@ -75,8 +76,8 @@ typedef struct World {
     const Request *rows;
     int64_t n_rows, at, number;
     int (*more)(struct World *);
-    Job *outside;
-    int64_t coming, inside, n_jobs, turn, arrived, done, rejected, start_ns;
+    int64_t inside, n_jobs, /* inside: conversations let in and not over */
+         turn, arrived, done, rejected, start_ns;
     Job *spare_jobs;
     Jobs blocks_of_jobs; /* as they were allocated, JOBS_AT_ONCE each */
     Jobs unrouted, unsent, scratch;

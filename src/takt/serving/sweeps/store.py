@@ -193,6 +193,8 @@ class Store:
             raise DataError(f"cannot be used: {error}", file=str(self.path)) from error
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from error
+        except UnicodeDecodeError as error:  # of the library's own message about a damaged schema
+            raise self._damaged("bytes that are no text") from error
 
     def _damaged(self, what: str) -> DataError:
         return DataError(
