@@ -5,14 +5,15 @@ of a micro-batch is the schedule's; that further ones find the weights loaded is
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from takt.chips import Accelerator, System
-from takt.models.outlines import FeedForward, Outline
+from takt.models.outlines import Outline
 from takt.perf import Deployment, StepModel
 from takt.perf.lpu import Link, LpuStepModel, afd_step
+from takt.serving.lpus import FEEDING, expert_loads, without_ffn
 
 from .layout import Layout, PairLayout, fitting_deployments, room_for_users
 from .lpus import Lpus, schedules_of
@@ -22,9 +23,6 @@ from .request import Request
 
 __all__ = ["ffn_loads"]
 
-_FEEDING = (
-    "assumed: an LPU's feed-forward loads weights once a micro-batch, further tokens at peak rate"
-)
 _MICROBATCHES = (1, 2, 4)
 _COPIES = (1, 2, 4, 8, 16, 32, 64)
 _GRID = np.unique(np.round(2.0 ** np.arange(0, 12.01, 0.25)))
@@ -39,7 +37,7 @@ def ffn_loads(
     link: Link,
 ) -> Iterator[Loads]:
     """Attention, caches and head on GPUs; feed-forward weights on the LPUs that they take of the smallest schedule."""
-    part = _without_ffn(model)
+    part = without_ffn(model)
     steps = min(schedules_of(model, lpus, request), key=lambda each: each[0].n_chips)[0]
     row = steps.pace.row
     share = 1.0 - part.n_parameters / model.n_parameters
@@ -59,22 +57,6 @@ def ffn_loads(
     precision = choose_precision(model, gpu, request.precision)
     for deployment in fitting_deployments(part, gpu, precision, request):
         yield from split.loads(deployment)
-
-
-def _without_ffn(model: Outline) -> Outline:
-    """The model without feed-forward blocks: what stays on the GPUs."""
-    groups = tuple(replace(group, ffn=FeedForward(hidden_dim=0)) for group in model.groups)
-    return replace(model, groups=groups, stored_experts="")
-
-
-def _loads_of_experts(model: Outline, tokens: Floats) -> Floats:
-    """How many times one token's weights a micro-batch loads: distinct experts, if each choice were even, ÷ top_k."""
-    routed = [group.ffn for group in model.groups if group.ffn.n_experts]
-    if not routed:
-        return np.ones_like(tokens)
-    ffn = routed[-1]
-    met = ffn.n_experts * (1.0 - (1.0 - ffn.top_k / ffn.n_experts) ** tokens)
-    return np.maximum(met / ffn.top_k, 1.0)
 
 
 def _at_peak_s(model: Outline, part: Outline, system: System, chips: int) -> float:
@@ -112,7 +94,7 @@ class _Split:
                 for copies in _COPIES:
                     yield self._load(
                         deployment, group, made.time_s, made.energy_j, copies, batches,
-                        basis | {_FEEDING},
+                        basis | {FEEDING},
                     )  # fmt: skip
 
     def _load(
@@ -128,7 +110,7 @@ class _Split:
         """The first token of a micro-batch takes as long as in the schedule, and brings the weights to the MXMs."""
         middle = np.array(self.request.prompt_tokens + self.request.output_tokens / 2)
         pace, n_layers = self.steps.pace, self.model.n_layers
-        fed_s = pace.ffn_s_per_layer * _loads_of_experts(self.model, group * copies)
+        fed_s = pace.ffn_s_per_layer * expert_loads(self.model, group * copies)
         fed_s = fed_s + (group * copies - 1) * self.next_token_s
         users = group * copies * batches
         step = afd_step(

@@ -21,7 +21,7 @@ from .outcome import ENERGY_UNKNOWN
 from .step_table import Grid, StepTable
 from .tables import places, policy_of
 
-__all__ = ["afd_pool", "ffn_chips", "without_ffn"]
+__all__ = ["FEEDING", "afd_pool", "expert_loads", "ffn_chips", "without_ffn"]
 
 Floats = NDArray[np.float64]
 
@@ -144,7 +144,7 @@ class _Pair:
     def _step_s(self, group: Floats, attention_s: Floats) -> Floats:
         """`group` users of a micro-batch on each copy; the first token of a micro-batch brings the weights to the MXMs."""
         fed = group * self.copies
-        fed_s = self.steps.pace.ffn_s_per_layer * _loads_of_experts(self.model, fed)
+        fed_s = self.steps.pace.ffn_s_per_layer * expert_loads(self.model, fed)
         fed_s = fed_s + (fed - 1) * self._next_token_s()
         return afd_step(
             attention_s / self.model.n_layers,
@@ -184,7 +184,7 @@ class _Pair:
         return joules / step_s + lpu_w, idle_w + lpu_w
 
 
-def _loads_of_experts(model: Outline, tokens: Floats) -> Floats:
+def expert_loads(model: Outline, tokens: Floats) -> Floats:
     """How many times one token's weights a micro-batch loads: distinct experts, if each choice were even, ÷ top_k."""
     routed = [group.ffn for group in model.groups if group.ffn.n_experts]
     if not routed:

@@ -19,11 +19,20 @@ from takt.models.outlines import Outline
 from takt.perf.lpu import Link, LpuStepModel
 
 from .fleet import Policy, Pool, Role
-from .lpu_pairs import afd_pool, ffn_chips, without_ffn
+from .lpu_pairs import FEEDING, afd_pool, expert_loads, ffn_chips, without_ffn
 from .step_table import Axis, Grid, StepTable
 from .tables import places
 
-__all__ = ["afd_pool", "ffn_chips", "hand_over", "lpu_pool", "lpu_table", "without_ffn"]
+__all__ = [
+    "FEEDING",
+    "afd_pool",
+    "expert_loads",
+    "ffn_chips",
+    "hand_over",
+    "lpu_pool",
+    "lpu_table",
+    "without_ffn",
+]
 
 Floats = NDArray[np.float64]
 

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+from numpy import generic
 from numpy.typing import NDArray
 
 def run(
@@ -8,7 +9,7 @@ def run(
     tiers: bytes,
     failures: bytes,
     seed: int,
-    source: Callable[[], NDArray[object] | None],
+    source: Callable[[], NDArray[generic] | None],
     finished: Callable[[bytes], None],
     events: Callable[[bytes], None] | None,
 ) -> tuple[bytes, int, int, int, int, int, int]: ...

@@ -22,9 +22,9 @@ import msgspec
 import numpy as np
 
 from takt.errors import DataError, UsageError
+from takt.text_files import bytes_of
 
 from .arrivals import Arrivals, AtOnce, Process, Recorded
-from .files import bytes_of
 from .lengths import MOST_TOKENS, Length, Lengths, Pairs, Quantiles, pairs_of
 from .sessions import Group, Sessions, Think, TierShare
 from .words import length_of

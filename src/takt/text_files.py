@@ -1,4 +1,4 @@
-"""Lines of text files, plain or under gzip, within limits. Does not know what they say."""
+"""Text files, plain or under gzip, whole or line by line, within limits. Does not know what they say."""
 
 import gzip
 import zlib
@@ -9,11 +9,10 @@ from typing import IO
 
 from takt.errors import DataError, UsageError
 
-__all__ = ["MOST_BYTES", "bytes_of", "lines_of", "start_of"]
+__all__ = ["bytes_of", "lines_of", "start_of"]
 
-MOST_BYTES = 2 << 30
-"""Text of about forty million requests; gzip can hide far more."""
-MOST_LINE_BYTES = 4 << 20
+_MOST_LINE_BYTES = 4 << 20
+_PEEK_BYTES = 4096
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -40,7 +39,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 def start_of(path: Path) -> bytes:
     """The first bytes that are no blanks."""
     with _opened(path) as stream:
-        return stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+        return stream.read(_PEEK_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
 def bytes_of(path: Path, most: int) -> bytes:
@@ -52,18 +51,21 @@ def bytes_of(path: Path, most: int) -> bytes:
     return data
 
 
-def lines_of(path: Path) -> Iterator[str]:
-    """Lines with their ends. Raises DataError for a file or a line that is too long, or no text."""
+def lines_of(path: Path, most: int) -> Iterator[str]:
+    """Lines with their ends, of at most `most` bytes unpacked: gzip can hide terabytes.
+
+    Raises DataError for a file or a line that is too long, or no text.
+    """
     total = 0
     with _opened(path) as stream:
-        for number, raw in enumerate(iter(lambda: stream.readline(MOST_LINE_BYTES + 1), b""), 1):
+        for number, raw in enumerate(iter(lambda: stream.readline(_MOST_LINE_BYTES + 1), b""), 1):
             total += len(raw)
-            if len(raw) > MOST_LINE_BYTES:
+            if len(raw) > _MOST_LINE_BYTES:
                 raise DataError(
-                    f"line {number} is longer than {MOST_LINE_BYTES:,} bytes", file=str(path)
+                    f"line {number} is longer than {_MOST_LINE_BYTES:,} bytes", file=str(path)
                 )
-            if total > MOST_BYTES:
-                raise DataError(f"more than {MOST_BYTES:,} bytes of text", file=str(path))
+            if total > most:
+                raise DataError(f"more than {most:,} bytes of text", file=str(path))
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
