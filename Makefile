@@ -16,7 +16,7 @@ DEV_STAMP := $(VENV)/.takt-dev
 .PHONY: help run test check bench format clean
 
 help:
-	@echo 'make run     install, complete a prompt with the default model on one LPU, compare chips for a larger one'
+	@echo 'make run     install, complete a prompt with the default model on one LPU, compare chips for a larger one, plan a fleet of them'
 	@echo 'make test    every test'
 	@echo 'make check   formatting, lint, types, chip facts, every test'
 	@echo 'make bench   speed of this machine, as ratios in one run'
@@ -27,6 +27,8 @@ run: $(USER_STAMP)
 	$(BIN)/takt run default '$(PROMPT)' --max-tokens 48
 	@echo
 	$(BIN)/takt compare $(MODEL) --chips $(CHIPS)
+	@echo
+	$(BIN)/takt plan $(MODEL) --rate 50 --chips $(CHIPS) --confirm 3 | sed '/^Why not/,$$d'
 
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile

@@ -133,10 +133,7 @@ class Finder:
         """More replicas than it takes, of the plans that none beats: dearer, but faster for each user."""
         for found in self.best():
             for times in _LIGHTER:
-                counts = tuple(
-                    n if part.role == "prompt" else ceil(n * times)
-                    for n, part in zip(found.counts, found.way.parts, strict=True)
-                )
+                counts = _times(found.way, found.counts, times)
                 if counts == found.counts or self._given_up(found.way, counts):
                     continue
                 if beyond_supply(self.question.limits, found.way, counts):
@@ -241,7 +238,8 @@ class Finder:
         if reason is not None:
             return f"at least {reason}"
         first: tuple[Found, Point] | None = None
-        steps = [tuple(ceil(n * times) for n in counts) for times in _LADDER]
+        # More replicas that read make no token quicker: numbers of those that generate are tried.
+        steps = [_times(way, counts, times) for times in _LADDER]
         points = [way.point(fewer) for fewer in steps]
         paces_s = [*(point.pace_s for point in points[1:]), way.alone_s]
         for point, pace_s in zip(points, paces_s, strict=True):
@@ -292,6 +290,14 @@ def rank(found: Found) -> tuple[float, float, int, str]:
     usd = found.plan.figures.usd_per_mtok
     dear = float("inf") if usd is None else usd
     return (dear, found.point.usd_per_h, found.plan.chips, found.plan.id)
+
+
+def _times(way: Way, counts: Counts, times: float) -> Counts:
+    """So many times the replicas that generate, and those that read as they are."""
+    return tuple(
+        n if part.role == "prompt" else ceil(n * times)
+        for n, part in zip(counts, way.parts, strict=True)
+    )
 
 
 def _too_slow(way: Way, question: Question) -> str:

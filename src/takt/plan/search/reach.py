@@ -69,45 +69,81 @@ def reach_of(pool: Pool, sizes: Sizes, entry_s: float) -> Reach:
     table, policy = pool.table, pool.policy
     users = _users(policy, sizes)
     ends = 1.0 / max(sizes.output - 1.0, 1e-9) if sizes.output > 1.0 else 1.0
-    kept = _kept(policy)
-    prompts = users * kept * ends if pool.role == "both" else np.zeros_like(users)
-    tokens = users * (1 + policy.draft_tokens)
-    context = np.full_like(users, sizes.context)
-    generating = _counted(_hull(table.tokens_ns), tokens) + _counted(table.rows_ns, users)
-    attention = _grid_at(table, "decode_ns", users, sizes.context)
-    mixed = _counted(_hull(table.tokens_ns), tokens + prompts * sizes.fresh) + attention
-    mixed = mixed + _counted(_hull(table.rows_ns), users + prompts)
-    mixed = mixed + prompts * _read_ns(table, policy, sizes.fresh, alone=False)
-    floor = np.interp(context, table.decode_ns.y, table.floor_ns)
-    factor = _grid_at(table, "factor", users, sizes.context)
-    step_s = factor * np.maximum(mixed, floor) * (_NS * _SLACK)
-    share = np.minimum(np.maximum(generating + attention, floor) / np.maximum(mixed, floor), 1.0)
-    watts = _grid_at(table, "decode_w", users, sizes.context) * share + table.prompt_w * (1 - share)
-    rate = users * kept * ends / step_s
-    if pool.role == "both":
-        needed = sizes.fresh + sizes.output * (1 + policy.draft_tokens) / kept
-        rate = np.minimum(rate, policy.max_step_tokens / needed / step_s)
+    ended = users * _kept(policy) * ends  # requests that a step ends
+    reads = pool.role == "both"
+    # Nobody waits for his own prompt, and those who come all at once wait for none.
+    others = 0.0 if not reads or sizes.bursty else np.maximum(users - 1.0, 0.0) / users
+    paced = _Step.of(pool, sizes, users, ended * others)
+    full = paced if not reads else _Step.of(pool, sizes, users, ended)
+    rate = ended / paced.time_s
+    if reads:
+        needed = sizes.fresh + sizes.output * (1 + policy.draft_tokens) / _kept(policy)
+        most = np.minimum(ended, policy.max_step_tokens / needed) / full.time_s
+        rate = np.minimum(rate, most.max())
     return Reach(
         users=users,
-        pace_s=np.maximum.accumulate(step_s / kept),
+        pace_s=np.maximum.accumulate(paced.time_s / _kept(policy)),
         rate=rate,
-        added_j=np.maximum(watts - table.idle_w, 0.0)
-        * step_s
-        / np.maximum(users * kept * ends, 1e-12),
-        first_s=first_token_s(pool, sizes, entry_s) if pool.role == "both" else 0.0,
+        added_j=full.added_j / np.maximum(ended, 1e-12),
+        first_s=first_token_s(pool, sizes, entry_s) if reads else 0.0,
         idle_w=table.idle_w,
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
+    """Steps of numbers of users with numbers of prompts in them: seconds, and joules beyond idling."""
+
+    time_s: Floats
+    added_j: Floats
+
+    @classmethod
+    def of(cls, pool: Pool, sizes: Sizes, users: Floats, prompts: Floats) -> "_Step":
+        """At the mean context, every prompt in the cheapest of chunks."""
+        table, policy = pool.table, pool.policy
+        tokens = users * (1 + policy.draft_tokens)
+        counted, rows = _hull(table.tokens_ns), _hull(table.rows_ns)
+        attention = _grid_at(table, "decode_ns", users, sizes.context)
+        generating = _counted(counted, tokens) + _counted(rows, users) + attention
+        work = _counted(counted, tokens + prompts * sizes.fresh) + attention
+        work = work + _counted(rows, users + prompts)
+        work = work + prompts * _read_ns(table, policy, sizes.fresh, alone=False)
+        floor = float(np.interp(sizes.context, table.decode_ns.y, table.floor_ns))
+        factor = _grid_at(table, "factor", users, sizes.context)
+        read_factor = np.minimum(factor, table.factor.at(0, 0.0))
+        watts = _grid_at(table, "decode_w", users, sizes.context)
+        # What waits for the floor draws idle power: only work adds to it.
+        added = factor * generating * np.maximum(watts - table.idle_w, 0.0)
+        reading = read_factor * np.maximum(work - generating, 0.0)
+        added = added + reading * max(table.prompt_w - table.idle_w, 0.0)
+        scale = _NS * _SLACK
+        return cls(factor * np.maximum(work, floor) * scale, added * scale)
+
+
 def first_token_s(pool: Pool, sizes: Sizes, entry_s: float) -> float:
-    """Least seconds to the first token of a prompt as long as 1 of 100 is: alone, after whatever entry takes."""
-    table, policy = pool.table, pool.policy
-    left, seen, total_ns = max(int(sizes.late_fresh), 1), 0, 0
+    """Least seconds to the first token of a prompt as long as 1 of 100 is, after whatever entry takes.
+
+    Alone, or, where the replica generates too, beside one user whose work is nothing: several groups then don't wait for
+    the longest chunk, and times are corrected otherwise.
+    """
+    policy = pool.policy
+    most = min(policy.max_chunk_tokens or policy.max_step_tokens, policy.max_step_tokens)
+    left, seen, total_ns = max(int(sizes.late_fresh), 1), 0, 0.0
     while left > 0:
-        new = min(left, policy.max_step_tokens)
-        total_ns += table.step(0, 0, 0, [(new, seen)])[0]
+        new = min(left, most)
+        alone_ns = float(pool.table.step(0, 0, 0, [(new, seen)])[0])
+        total_ns += alone_ns if pool.role == "prompt" else min(alone_ns, _beside_ns(pool, new, seen))
         left, seen = left - new, seen + new
     return entry_s + total_ns * (_NS * _SLACK)
+
+
+def _beside_ns(pool: Pool, new: int, seen: int) -> float:
+    """What a chunk takes at least in a step of others: no less than its own work, with the smallest correction."""
+    table = pool.table
+    own_ns = float(_counted(table.tokens_ns, np.array([new]))[0]) + float(table.rows_ns[0])
+    alone = table.prompt_ns if table.alone_ns is None else table.alone_ns
+    own_ns += max(table.prompt_ns.at(new, seen), alone.at(new, seen))
+    return max(own_ns, float(table.floor_ns.min())) * float(table.factor.values.min())
 
 
 def _reader(pool: Pool, sizes: Sizes, entry_s: float) -> Reach:

@@ -22,6 +22,7 @@ Counts = tuple[int, ...]
 Router = Literal["least-loaded", "prefix-aware"]
 MOST_REPLICAS = 65_536
 _NS = 1e9
+_CHANCE = 0.97  # requests that happen to come quicker than their rate share idle replicas among more
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +85,17 @@ class Way:
 
     def point(self, counts: Counts) -> Point:
         """The least that the figures of so many replicas can be."""
-        pace_s, joules = 0.0, 0.0
+        pace_s, reading_j, generating_j, idle_w = inf, 0.0, inf, 0.0
         for part, n in zip(self.parts, counts, strict=True):
-            if part.role != "prompt":
-                pace_s = max(pace_s, part.reach.pace_at(self.rate / n))
-            joules += part.reach.least_j + part.reach.idle_w * n / self.rate
+            idle_w += part.reach.idle_w * n
+            if part.role == "prompt":
+                reading_j += part.reach.least_j
+                continue
+            pace_s = min(pace_s, part.reach.pace_at(self.rate / n))
+            generating_j = min(generating_j, part.reach.least_j)
+        if sum(part.role != "prompt" for part in self.parts) > 1:
+            pace_s = self.alone_s  # any share of the requests may go to the quickest
+        joules = _CHANCE * (reading_j + generating_j + idle_w / self.rate)
         known = all("energy unknown" not in part.pool.table.basis for part in self.parts)
         return Point(
             usd_per_h=self.usd_per_h(counts),
