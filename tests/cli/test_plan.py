@@ -152,3 +152,17 @@ def test_targets_are_at_the_percentile_that_was_said() -> None:
     assert (usual.ttft_s, usual.ttft_at, usual.tpot_s, usual.tpot_at) == (1.0, "p99", 0.020, "mean")
     with pytest.raises(UsageError, match="asked for at mean and p99"):
         targets_of({"p99": None}, {"mean": "1ms", "p99": "2ms"}, None)
+
+
+def test_a_target_kept_by_less_than_the_error_to_expect_is_said_in_the_answer(takt: Takt) -> None:
+    found = plan(takt, "--together", "--chips", "l40s")
+    first = found["pareto"][0]
+    tpot_ms, error = first["tpot_ms"]["mean"]["mean"], first["expected_error"]
+
+    def warned(target_ms: float) -> bool:
+        asked = plan(takt, "--together", "--chips", "l40s", "--tpot", f"{target_ms:.4g}ms")
+        assert asked["winner"] == found["winner"]
+        return any("less than the" in line and "time a token" in line for line in asked["proof"])
+
+    assert warned(tpot_ms * (1 + error / 2))
+    assert not warned(tpot_ms * (1 + error * 2))

@@ -148,6 +148,58 @@ def test_a_fleet_that_falls_behind_is_said_to(document: Document, takt: Takt) ->
     assert "were rejected" in takt(*HERE, *heavy, "--max-waiting", 10)[1]
 
 
+def test_figures_are_those_of_the_event_log(document: Document, tmp_path: Path) -> None:
+    """Worked out anew from what happened: prompts and tokens apart, with a warm-up, targets and tiers."""
+    log, warmup, entry_ns = (
+        tmp_path / "log.jsonl",
+        20,
+        30_000_000,
+    )  # vLLM's front end, before the router
+    found = document(
+        *HERE, "--replicas", 2, "--decode", "h100-sxm:1", "--rate", 12, "--requests", 150, "--prompt", "exp:900",
+        "--output", "exp:60", "--tiers", "paid:0.3,free:0.7", "--ttft", "60ms", "--tpot", "4.6ms", "--warmup", warmup,
+        "--events", log,
+    )  # fmt: skip
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    at: dict[str, dict[int, dict[str, Any]]] = {}
+    for event in events:
+        at.setdefault(event["kind"], {}).setdefault(event.get("request", -1), event)
+    sent = {number: each["time_ns"] - entry_ns for number, each in at["arrive"].items()}
+    counted = [number for number in sent if number >= warmup]
+    first, last = ({n: e["time_ns"] for n, e in at[kind].items()} for kind in ("first", "finish"))
+    tokens = {number: each["output_tokens"] for number, each in at["finish"].items()}
+    ttft = [first[n] - sent[n] for n in counted]
+    tpot = {n: -(-(last[n] - first[n]) // (tokens[n] - 1)) if tokens[n] > 1 else 0 for n in counted}
+    for name, values in (
+        ("ttft_ms", ttft),
+        ("tpot_ms", [tpot[n] for n in counted if tokens[n] > 1]),
+        ("e2e_ms", [last[n] - sent[n] for n in counted]),
+        ("queue_ms", [at["admit"][n]["time_ns"] - sent[n] for n in counted]),
+    ):
+        expected = np.array(values) / 1e6
+        assert found[name]["mean"] == pytest.approx(expected.mean(), rel=1e-9)
+        for key, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
+            assert found[name][key] == pytest.approx(float(np.quantile(expected, share)), rel=1 / 2048)  # fmt: skip
+    good = [t <= 60e6 and tpot[n] <= 4.6e6 for t, n in zip(ttft, counted, strict=True)]
+    assert 0 < found["goodput"] == sum(good) / len(counted) < 1
+    span_s = (max(event["time_ns"] for event in events) - min(sent.values())) / 1e9
+    assert found["span_s"] == pytest.approx(span_s)
+    assert found["throughput_tok_s"] == pytest.approx(sum(tokens.values()) / span_s)
+    assert sum(tier["requests"] for tier in found["tiers"]) == len(sent) == 150
+    usd = 0.0
+    for pool, numbers in zip(found["pools"], ((0, 1), (2,)), strict=True):
+        steps = [e for e in events if e["kind"] == "step" and e["replica"] in numbers]
+        busy_ns = sum(step["step_ns"] for step in steps)
+        held_ns = sum(step["step_ns"] * step["blocks"] * 16 for step in steps)
+        assert pool["utilisation"] == pytest.approx(busy_ns / 1e9 / span_s / len(numbers))
+        assert pool["kv_mean"] == pytest.approx(held_ns / busy_ns / pool["kv_tokens"])
+        assert pool["kv_peak"] == pytest.approx(max(s["blocks"] for s in steps) * 16 / pool["kv_tokens"])  # fmt: skip
+        assert pool["read_tokens"] == sum(step["read_tokens"] for step in steps)
+        usd += pool["usd_per_h"] * len(numbers) * span_s / 3600
+    assert found["usd_per_mtok"] == pytest.approx(usd / sum(tokens.values()) * 1e6)
+    assert found["energy_j_per_token"] == pytest.approx(found["mw"] * 1e6 * span_s / sum(tokens.values()))  # fmt: skip
+
+
 def test_goodput_is_of_the_targets(document: Document) -> None:
     assert document(*HERE, *SMALL, "--ttft", "1us")["goodput"] == 0
     assert document(*HERE, *SMALL, "--ttft", "60s", "--e2e", "3600s")["goodput"] == 1
@@ -164,6 +216,12 @@ def test_goodput_is_of_the_targets(document: Document) -> None:
         (("--rate", 5, "--chip", "h100-sxm,h200-sxm"), "a pool is of one kind of chip"),
         (("--rate", 5, "--prompt", 200_000), "has 131,072 positions"),
         (("--rate", 5, "--tp", 0), "--tp 0: expected 1 or more"),
+        (("--rate", 5, "--tp", 3), "--tp 3 does not divide the 32 attention heads of llama-3.1-8b"),
+        (("--rate", 5, "--tp", 10**6), "--tp 1,000,000 does not divide"),
+        (("--rate", 5, "--pp", 33), "llama-3.1-8b has 32 layers"),
+        (("--rate", 5, "--tp", 2, "--ep", 2), "llama-3.1-8b has no experts"),
+        (("--rate", 5, "--dp", 10**6), "--dp 1,000,000: expected 1 to 4,096"),
+        (("--rate", 5, "--decode", "h100-sxm:1:5"), "--tp 5 does not divide"),
         (("--rate", 5, "--max-seqs", 0), "--max-seqs 0"),
         (("--rate", 5, "--warmup", 40), "leaves nothing of 40 requests"),
         (("--rate", 5, "--order", "deadline"), "needs a deadline"),
@@ -184,9 +242,12 @@ def test_goodput_is_of_the_targets(document: Document) -> None:
         (("--rate", 5, "--ray", "local"), "say --replications N"),
         (("--rate", 5, "--replications", 2, "--plot", "x.svg"), "shows one run"),
         (("--rate", 5, "--plot", "x.pdf"), "ends in .png or .svg"),
+        (("--rate", 5, "--perfetto", "x.txt"), "expected a file that ends in .json"),
+        (("--rate", 5, "--plot", "x.svg", "--timeline", "./x.svg"), "--timeline and --plot are both to be written to"),
         (("--rate", 5, "--events", "x.txt"), "in which format"),
         (("--rate", 5, "--events", "no/such/x.csv"), "there is no directory"),
         (("--concurrency", 4, "--mtbf", "1h"), "no failures can be drawn"),
+        (("--concurrency", 0), "--concurrency 0: expected 1 or more users"),
         ((), "how often do requests come?"),
     ],
 )  # fmt: skip

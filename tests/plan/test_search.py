@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from takt.plan.export import json_of
 from takt.plan.lpus import Lpus
 from takt.plan.plans import Limits, PlanSet, Targets
 from takt.plan.search import Offer, Question, Traffic, default_site, search
+from takt.plan.search.candidates import ways_of
 from takt.plan.search.front import Point, beats, hides, unbeaten
 from takt.plan.search.parts import chip_parts
 from takt.plan.search.solver import Kind, solve
@@ -119,6 +120,55 @@ def test_no_simulation_does_better_than_the_bound(chip: str) -> None:
         )  # the last users of a run leave replicas idle
 
 
+def check_bound(asked: Question, offer: Offer, *, every: int) -> None:
+    """Each `every`-th way of an offer, at its fewest replicas and at more: no simulation beats the bound."""
+    sizes, rate = asked.sizes(), asked.traffic.rate
+    ways, _ = ways_of(asked, offer, sizes, lambda words: None)
+    trials = Trials(asked, sizes, rate)
+    for way in ways[::every]:
+        least = way.least(Targets(ttft_s=None, tpot_s=None))
+        assert least is not None
+        for times in (1, 3):
+            counts = tuple(n * times for n in least)
+            point, run = way.point(counts), trials.run(way, counts, 0)
+            words = f"{way.id_of(counts)} at {rate} requests/s"
+            assert run.latency_ms["tpot"]["mean"] >= 1e3 * point.pace_s, words
+            assert run.latency_ms["ttft"]["p99"] >= 1e3 * way.first_s, words
+            assert run.j_per_token is not None and point.j_per_token is not None
+            assert run.j_per_token >= point.j_per_token * 0.98, (
+                words
+            )  # fewer requests than a plan's
+
+
+@pytest.mark.parametrize(
+    ("rate", "fields"),
+    [
+        (0.1, {"prompt": "4096", "output": "8"}),  # nobody's tokens wait for a prompt
+        (3.0, {"prompt": "lognormal:1500,0.9", "output": "exp:100"}),
+        (3.0, {"prompt": "4000", "output": "8", "cv": 4.0}),  # all at once: prompts first
+        (3.0, {"turns": "3", "new": "100"}),
+        (20.0, {"prefix": "512"}),
+    ],
+)
+@pytest.mark.parametrize("drafts", [None, (3, 0.7)])
+def test_bounds_hold_of_experts_and_drafts_at_any_load(
+    rate: float, fields: dict[str, object], drafts: tuple[int, float] | None
+) -> None:
+    asked = question(
+        model=outline_of("qwen3-30b-a3b"), traffic=traffic(rate, **fields), drafts=drafts,
+        max_chips=8, requests=2000,
+    )  # fmt: skip
+    check_bound(asked, gpus("mi300x"), every=3)
+
+
+@pytest.mark.parametrize("rate", [0.2, 8.0])
+def test_bounds_hold_of_lpus_and_pairs(rate: float) -> None:
+    lpus = Lpus.of("lpx-rack", "lp30")
+    offer = Offer(systems=(lpus,), pairs=((load_accelerator("h100-sxm"), lpus),))
+    asked = question(traffic=traffic(rate, prompt="1024", output="64"), requests=2000)
+    check_bound(asked, offer, every=7)
+
+
 def test_fewer_replicas_than_the_bound_never_do() -> None:
     asked = question(rate=60.0)
     sizes = asked.sizes()
@@ -155,6 +205,21 @@ def test_an_unknown_figure_is_not_compared_and_never_wins() -> None:
     assert not hides(lpus, replace(lpus, unpriced={"lp30": 3}))
 
 
+def no_worse(a: Point, b: Point) -> bool:
+    """Nowhere worse by a difference that counts (twice 5 % where one of equal cost came in between)."""
+    pairs = [(a.usd_per_h, b.usd_per_h), (a.pace_s, b.pace_s), (a.m2, b.m2)]
+    return all(
+        ours is not None and theirs is not None and ours <= theirs * 1.11 for ours, theirs in pairs
+    )
+
+
+def test_small_differences_do_not_add_up_to_a_plan_that_is_lost() -> None:
+    # Each is beaten by the one before by a difference that does not count; the last is 16 % faster than the first.
+    chain = [point(usd=1.0 + 0.1 * i, pace_s=0.01 * 0.96**i, m2=1.0 + 0.1 * i) for i in range(5)]
+    assert all(beats(a, b) for a, b in pairwise(chain))
+    assert unbeaten(chain) == [0, 2, 4]
+
+
 FIGURE = st.floats(0.1, 10.0)
 
 
@@ -166,7 +231,9 @@ def test_of_any_plans_those_stay_that_none_beats_and_the_cheapest_price_is_among
     kept = unbeaten(points)
     assert kept == sorted(kept) and points[kept[0]].usd_per_h == points[0].usd_per_h
     for i in kept:
-        assert not any(beats(other, points[i]) for other in points)
+        assert not any(beats(points[j], points[i]) for j in kept)
+    for i in set(range(len(points))) - set(kept):
+        assert any(no_worse(points[j], points[i]) for j in kept)
     for a, b in product(points, points):
         assert not (beats(a, b) and beats(b, a))
 
@@ -318,6 +385,13 @@ def test_limits_that_leave_nothing_show_what_would_do_without(limits: Limits, wo
     found = search(question(limits=limits), gpus("h100-sxm", "l40s", apart=False))
     assert found.pareto == () and found.nearest is not None
     assert any(words in miss for miss in found.nearest.misses)
+
+
+def test_chips_without_a_price_cannot_keep_a_limit_on_money() -> None:
+    found = with_lpus(limits=Limits(usd_per_h=50.0))
+    assert all(plan.figures.usd_per_h is not None for plan in (*found.pareto, *found.others))
+    reasons = [each.reason for each in found.dropped if each.stage == "limit"]
+    assert any("no price of lp30 is known, at most $50" in reason for reason in reasons)
 
 
 def test_a_model_that_no_chip_holds_leaves_nothing_to_show() -> None:

@@ -165,6 +165,12 @@ def test_joules_are_watts_times_seconds_within_what_a_chip_can_draw() -> None:
         assert 4 * (chip.power.idle_w or 0) < joules / (time_ns * 1e-9) <= 4 * 700.0
 
 
+def test_corrections_do_not_let_a_board_draw_more_than_it_may() -> None:
+    computed, corrected = table("dense"), table("dense", corrections=True)
+    assert corrected.decode_w.values.max() == pytest.approx(4 * 700.0)
+    assert computed.prompt_w < corrected.prompt_w <= 4 * 700.0
+
+
 def test_a_chip_of_unknown_power_has_no_energy_and_says_so() -> None:
     steps = steps_of("dense")
     chip = replace(steps.deployment.chip, power=replace(steps.deployment.chip.power, tdp_w=None))

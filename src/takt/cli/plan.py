@@ -213,16 +213,25 @@ def command(
         ),
     ] = None,
     own: Annotated[
-        bool, typer.Option("--own/--rent", help="Which of the catalogue's prices.")
+        bool,
+        typer.Option("--own/--rent", help="Prices of the catalogue: of owned or of rented chips."),
     ] = False,
     power_price: Annotated[
         float | None,
-        typer.Option("--power-price", metavar="USD/KWH", help="Of power.", show_default=False),
+        typer.Option(
+            "--power-price",
+            metavar="USD/KWH",
+            help="Price of power [default: site.toml].",
+            show_default=False,
+        ),
     ] = None,
     carbon: Annotated[
         float | None,
         typer.Option(
-            "--carbon", metavar="KG/KWH", help="Carbon dioxide of power.", show_default=False
+            "--carbon",
+            metavar="KG/KWH",
+            help="Carbon dioxide of power [default: site.toml].",
+            show_default=False,
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the requests that are drawn.")] = 0,
@@ -255,7 +264,7 @@ def command(
         typer.Option(
             "--resume",
             metavar="FILE",
-            help="Keep simulations in this file, and take them from it.",
+            help="Keep simulations in this file: cut short, the same command goes on there.",
             show_default=False,
         ),
     ] = None,

@@ -22,6 +22,7 @@ from takt.serving.results import EventFile, Outcome, Timeline
 __all__ = ["Outputs", "plot", "sinks_of"]
 
 _PICTURES = (".png", ".svg")
+_ENDINGS = {"--perfetto": (".json",), "--timeline": _PICTURES, "--plot": _PICTURES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +42,19 @@ class Outputs:
 
     def check(self) -> None:
         """Say now what cannot be written."""
+        taken: dict[Path, str] = {}
         for option, file in self.stated:
             writable(file)
-            if option in ("--timeline", "--plot") and Path(file).suffix.lower() not in _PICTURES:
-                raise UsageError(f"{option} {file}: expected a file that ends in .png or .svg")
+            if option != "--events" and Path(file).suffix.lower() not in _ENDINGS[option]:
+                wanted = " or ".join(_ENDINGS[option])
+                raise UsageError(f"{option} {file}: expected a file that ends in {wanted}")
+            other = taken.setdefault(Path(file).resolve(), option)
+            if other != option:
+                raise UsageError(f"{other} and {option} are both to be written to {file}")
+        if self.timeline or self.plot:
+            from takt.report.plot import require_matplotlib  # only pictures need it
+
+            require_matplotlib()
 
 
 def sinks_of(

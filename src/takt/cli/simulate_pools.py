@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Made", "Sizes", "pools_of"]
 
 Role = Literal["both", "prompt", "decode"]
+MOST_GROUPS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +209,7 @@ def _deployment(model: Outline, system: System, sizes: Sizes, chip: Accelerator)
     if not split.stated:
         smallest = fitting_deployments(model, chip, precision, request)[0]
         return replace(smallest, draft_tokens=drafts, acceptance=acceptance)
+    _check_split(model, split)
     return Deployment(
         chip=chip,
         tp=split.tp or 1,
@@ -219,6 +221,25 @@ def _deployment(model: Outline, system: System, sizes: Sizes, chip: Accelerator)
         draft_tokens=drafts,
         acceptance=acceptance,
     )
+
+
+def _check_split(model: Outline, split: Split) -> None:
+    """UsageError for a layout that no engine makes: heads are dealt whole and evenly, as layers and experts are dealt whole."""
+    tp, pp, ep = split.tp or 1, split.pp or 1, split.ep or 1
+    heads = {group.attention.n_heads for group in model.groups if group.attention.n_heads}
+    if any(n % tp for n in heads):
+        counts = " and ".join(str(n) for n in sorted(heads))
+        raise UsageError(
+            f"--tp {tp:,} does not divide the {counts} attention heads of {model.name}"
+        )
+    if pp > model.n_layers:
+        raise UsageError(f"--pp {pp:,}: {model.name} has {model.n_layers} layers")
+    experts = max((group.ffn.n_experts for group in model.groups), default=0)
+    if ep > max(experts, 1):
+        has = f"has {experts} experts" if experts else "has no experts"
+        raise UsageError(f"--ep {ep:,}: {model.name} {has}")
+    if (split.dp or 1) > MOST_GROUPS:
+        raise UsageError(f"--dp {split.dp:,}: expected 1 to {MOST_GROUPS:,}")
 
 
 def _lpus(

@@ -199,7 +199,10 @@ def _pools(shown: Shown, about: About) -> str:
 def _replicas(shown: Shown, made: Made) -> str:
     """How many were on, on average."""
     on_s, span_s = shown.value(f"pools.{made.pool.name}.on_s"), shown.value("span_s")
-    return "–" if on_s is None or not span_s else f"{on_s / span_s:.4g}"
+    if on_s is None or not span_s:
+        return "–"
+    mean = on_s / span_s
+    return f"{mean:,.0f}" if mean >= 1000 else f"{mean:.4g}"
 
 
 def _share(shown: Shown, name: str) -> str:

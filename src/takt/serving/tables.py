@@ -335,9 +335,12 @@ def _corrected(table: StepTable, steps: StepModel, prompts_per_token: float) -> 
     energy = time_factor(model, deployment, "energy", x, y, prompts)
     pace = time_factor(model, deployment, "tpot", x, y, prompts)
     read = float(time_factor(model, deployment, "energy", *middle, prompts))
+    # Both factors were fitted apart: their ratio may ask for more than boards are allowed to draw.
+    most_w = (deployment.chip.power.tdp_w or np.inf) * deployment.n_chips
+    watts = np.minimum(table.decode_w.values * (energy / pace), most_w)
     return replace(
         table,
-        decode_w=replace(table.decode_w, values=table.decode_w.values * (energy / pace)),
-        prompt_w=table.prompt_w * read / shared,
+        decode_w=replace(table.decode_w, values=watts),
+        prompt_w=min(table.prompt_w * read / shared, most_w),
         energy_error=figure_error(model, deployment, "energy"),
     )

@@ -62,14 +62,23 @@ def beats(a: Point, b: Point) -> bool:
 
 
 def unbeaten(points: Sequence[Point]) -> list[int]:
-    """Indices of the points that none beats, in their order; of those that differ by nothing that counts the first."""
-    every = range(len(points))
-    alive = [i for i in every if not any(beats(points[j], points[i]) for j in every if j != i)]
+    """Indices of the points that none of these beats, in their order; of those that differ by nothing that counts the first.
+
+    Differences that do not count add up along a chain of plans, so each is held against those kept, the cheapest first: what
+    is left out is beaten by one that is kept.
+    """
+    order = sorted(range(len(points)), key=lambda i: (_dear(points[i]), i))
     kept: list[int] = []
-    for i in alive:
-        if not any(_alike(points[j], points[i]) for j in kept):
+    for i in order:
+        if not any(beats(points[j], points[i]) or _alike(points[j], points[i]) for j in kept):
             kept.append(i)
-    return kept or list(every[:1])
+    # Of two that cost the same the later may be the better.
+    return sorted(i for i in kept if not any(beats(points[j], points[i]) for j in kept))
+
+
+def _dear(point: Point) -> tuple[bool, float, int]:
+    """What beats a plan never comes after it, but where both cost the same."""
+    return bool(point.unpriced), point.usd_per_h, sum(point.unpriced.values())
 
 
 def _alike(a: Point, b: Point) -> bool:

@@ -21,7 +21,9 @@ __all__ = ["Question"]
 
 _ANY_S = 3600.0
 _MOST_REQUESTS = 200_000
-_SETTLED_SPANS = 8.0  # a simulation lasts as long as so many requests, one after the other
+_SETTLED_SPANS = (
+    8.0  # a simulation lasts as long as so many requests (or conversations), one after the other
+)
 _SHARE = 40_000  # beyond so many requests a share of the fleet is simulated with its share of the traffic
 
 
@@ -92,6 +94,7 @@ class Question:
     def share(self, sizes: Sizes, rate: float) -> tuple[int, int]:
         """(requests of a simulation, n: one n-th of the fleet is simulated with one n-th of the traffic)."""
         span_s = (self.targets.ttft_s or 1.0) + sizes.output * (self.targets.tpot_s or 0.05)
+        span_s = span_s * sizes.turns + sizes.wait_s
         needed = max(self.requests, ceil(_SETTLED_SPANS * span_s * rate))
         parts = max(1, ceil(needed / max(_SHARE, self.requests)))
         return ceil(needed / parts), parts

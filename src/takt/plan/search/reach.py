@@ -1,10 +1,11 @@
 """What one replica can do at best: the bound that screening drops by, from the very table that a simulation asks.
 
-In a steady state of n users generating, each step ends n ÷ (output − 1) requests, and as many prompts must be read
-beside it. A token then takes at least the step's clean time at n users with those prompt tokens in it: no request waits,
-none comes by chance, and every prompt shares its steps. A simulation adds waiting and chance to that, so it needs
-at least as many replicas. What step times do to numbers of tokens is taken from below (the convex hull of the table), so that uneven
-steps do no better than even ones. Knows no queues.
+In a steady state of n users generating, each step ends n ÷ (output − 1) requests, and as many prompts must be read. A
+token takes at least the step's clean time at n users with the prompts in it that come while others generate: n − 1 − √n of
+n, since nobody waits for his own and each goes to the replica with fewest; none where requests come in bursts, all read
+before the first of them generates. No request waits, and every prompt shares its steps. A simulation adds waiting and chance
+to that, so it needs at least as many replicas. What step times do to numbers of tokens and of users is taken from below (the
+convex hull of the table), so that uneven steps do no better than even ones. Knows no queues.
 """
 
 from dataclasses import dataclass
@@ -71,8 +72,9 @@ def reach_of(pool: Pool, sizes: Sizes, entry_s: float) -> Reach:
     ends = 1.0 / max(sizes.output - 1.0, 1e-9) if sizes.output > 1.0 else 1.0
     ended = users * _kept(policy) * ends  # requests that a step ends
     reads = pool.role == "both"
-    # Nobody waits for his own prompt, and those who come all at once wait for none.
-    others = 0.0 if not reads or sizes.bursty else np.maximum(users - 1.0, 0.0) / users
+    # Nobody waits for his own prompt, which goes where users happen to be fewest; those who come all at once wait for none.
+    seen = np.maximum(users - 1.0 - np.sqrt(users), 0.0)
+    others = 0.0 if not reads or sizes.bursty else seen / users
     paced = _Step.of(pool, sizes, users, ended * others)
     full = paced if not reads else _Step.of(pool, sizes, users, ended)
     rate = ended / paced.time_s
@@ -82,7 +84,8 @@ def reach_of(pool: Pool, sizes: Sizes, entry_s: float) -> Reach:
         rate = np.minimum(rate, most.max())
     return Reach(
         users=users,
-        pace_s=np.maximum.accumulate(paced.time_s / _kept(policy)),
+        # Corrections may make more users the quicker ones: the least at so many or more.
+        pace_s=np.minimum.accumulate(paced.time_s[::-1])[::-1] / _kept(policy),
         rate=rate,
         added_j=full.added_j / np.maximum(ended, 1e-12),
         first_s=first_token_s(pool, sizes, entry_s) if reads else 0.0,
@@ -117,7 +120,7 @@ class _Step:
         reading = read_factor * np.maximum(work - generating, 0.0)
         added = added + reading * max(table.prompt_w - table.idle_w, 0.0)
         scale = _NS * _SLACK
-        return cls(factor * np.maximum(work, floor) * scale, added * scale)
+        return cls(_below(users, factor * np.maximum(work, floor)) * scale, added * scale)
 
 
 def first_token_s(pool: Pool, sizes: Sizes, entry_s: float) -> float:
@@ -132,7 +135,9 @@ def first_token_s(pool: Pool, sizes: Sizes, entry_s: float) -> float:
     while left > 0:
         new = min(left, most)
         alone_ns = float(pool.table.step(0, 0, 0, [(new, seen)])[0])
-        total_ns += alone_ns if pool.role == "prompt" else min(alone_ns, _beside_ns(pool, new, seen))
+        total_ns += (
+            alone_ns if pool.role == "prompt" else min(alone_ns, _beside_ns(pool, new, seen))
+        )
         left, seen = left - new, seen + new
     return entry_s + total_ns * (_NS * _SLACK)
 
@@ -205,16 +210,22 @@ def _hull(values: Floats) -> Floats:
     if n < 3:
         return values
     places = np.unique(np.concatenate([np.arange(min(n, 65)), np.geomspace(1, n - 1, 129).round()]))
+    return np.interp(np.arange(n), places, _below(places, values[places.astype(int)]))
+
+
+def _below(x: Floats, y: Floats) -> Floats:
+    """At ascending places, the largest convex function that is nowhere above y."""
     kept: list[int] = []
-    for place in places.astype(int).tolist():
-        while len(kept) > 1 and _bends_down(values, kept[-2], kept[-1], place):
+    for place in range(len(x)):
+        while len(kept) > 1 and _bends_down(x, y, kept[-2], kept[-1], place):
             kept.pop()
         kept.append(place)
-    return np.interp(np.arange(n), kept, values[kept])
+    found: Floats = np.interp(x, x[kept], y[kept])
+    return found
 
 
-def _bends_down(values: Floats, a: int, b: int, c: int) -> bool:
-    return bool((values[b] - values[a]) * (c - a) >= (values[c] - values[a]) * (b - a))
+def _bends_down(x: Floats, y: Floats, a: int, b: int, c: int) -> bool:
+    return bool((y[b] - y[a]) * (x[c] - x[a]) >= (y[c] - y[a]) * (x[b] - x[a]))
 
 
 def _grid_at(table: StepTable, name: str, users: Floats, context: float) -> Floats:

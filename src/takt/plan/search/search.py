@@ -111,34 +111,33 @@ def _proof(finder: Finder, kept: Sequence[Found], n_ways: int, n_screened: int) 
         "tokens together or apart.",
         _if(
             stages["fit"],
-            "chips or ways do not hold the model, or cannot hand over a cache.",
+            "left out: the chip or the way does not hold the model, or cannot hand over a cache.",
         ),
         _if(
             stages["target"],
-            "ways miss a target with one user alone and nothing else to do, which no number of replicas mends.",
+            "left out: a target is missed with one user alone and nothing else to do, which no number of replicas mends.",
         ),
-        _if(stages["limit"], "ways break a limit."),
+        _if(stages["limit"], "left out: a limit is broken, or cannot be said to be kept."),
         "The bound of a way: a steady mean number of users on each replica, every prompt in shared steps, nobody waits. "
         "A simulation adds chance and waiting to the same step times, so it takes at least as many replicas, "
         "chips, dollars and watts.",
-        _if(n_screened, "ways were taken up in the order of their bound."),
+        _if(n_screened, "taken up in the order of their bound."),
         _if(
             stages["bound"],
-            "of them were given up because at every number of replicas left to try a simulated plan is at least as good "
+            "of them given up: at every number of replicas left to try a simulated plan is at least as good "
             "in dollars, speed, joules, watts and floor as the bound.",
         ),
         _if(
             stages["simulated"],
-            "were simulated and are no better than another plan in any figure, or meet the targets with no number of "
-            "replicas.",
+            "simulated, and no better than another plan in any figure, or short of the targets at every number of replicas "
+            "tried.",
         ),
         f"Plans shown keep the targets with 95 % confidence over {seeds} seeds of {requests:,} requests."
         if kept
         else "",
     ]
     lines = [line for line in lines if line]
-    hidden = _next_best(finder, kept)
-    return (*lines, hidden) if hidden else tuple(lines)
+    return (*lines, *_how_sure(question, kept))
 
 
 def _if(n: int, words: str) -> str:
@@ -146,17 +145,65 @@ def _if(n: int, words: str) -> str:
     return f"{n:,} {words}" if n else ""
 
 
-def _next_best(finder: Finder, kept: Sequence[Found]) -> str | None:
-    """The cheapest that was simulated after the winner, in words."""
-    priced = [found for found in kept if found.plan.figures.usd_per_h is not None]
-    if len(priced) < 2:
-        return None
-    first, second = priced[:2]
+def _how_sure(question: Question, kept: Sequence[Found]) -> list[str]:
+    """By how much the winner leads and keeps its targets, beside the error to expect; what nobody knows of LPUs."""
+    lines = [_lead(kept), *_margins(question, kept[:1])]
+    if any(part.pool.entry_ns == 0 and part.role == "both" for f in kept for part in f.way.parts):
+        entries_ms = {part.pool.entry_ns / 1e6 for f in kept for part in f.way.parts} - {0.0}
+        range_ms = (
+            " to ".join(f"{ms:.3g}" for ms in sorted({min(entries_ms), max(entries_ms)}))
+            if entries_ms
+            else ""
+        )
+        beside = f" (engines of the other chips here: {range_ms} ms)" if range_ms else ""
+        lines.append(
+            f"First tokens of LPUs that read prompts themselves leave out receiving and tokenising{beside}: nobody has "
+            "published it of LPUs."
+        )
+    return [line for line in lines if line]
+
+
+def _lead(kept: Sequence[Found]) -> str:
+    """The next of the set on other chips or layouts, and whether it costs more by more than the error to expect."""
+    priced = [found for found in kept if found.plan.figures.usd_per_h]
+    rivals = [found for found in priced[1:] if found.way.base != priced[0].way.base]
+    if not rivals:
+        return ""
+    first, second = priced[0], rivals[0]
     a, b = first.plan.figures.usd_per_h or 0.0, second.plan.figures.usd_per_h or 0.0
-    return (
+    errors = [error for f in (first, second) if (error := f.plan.expected_error) is not None]
+    gap, least = b / a - 1, max(errors, default=0.0)
+    text = (
         f"The cheapest plan, {first.plan.id}, costs ${a:,.4g} an hour; the next of the set, {second.plan.id}, "
-        f"${b:,.4g} ({100 * (b / a - 1) if a else 0:.3g} % more)."
+        f"${b:,.4g} ({100 * gap:.3g} % more)"
     )
+    if len(errors) < 2:
+        return f"{text}; how far off their paces may be is not known."
+    if gap > least:
+        return f"{text}, beyond the {100 * least:.0f} % that a pace is off by at the median."
+    return f"{text}: less than the {100 * least:.0f} % that a pace is off by at the median, so the two are about equal."
+
+
+def _margins(question: Question, winner: Sequence[Found]) -> list[str]:
+    """Targets that the winner would miss, were it slower by the error to expect."""
+    targets, lines = question.targets, []
+    for found in winner:
+        error, figures = found.plan.expected_error, found.plan.figures
+        for words, most, at, measures in (
+            ("first token", targets.ttft_s, targets.ttft_at, figures.ttft_s),
+            ("time a token", targets.tpot_s, targets.tpot_at, figures.tpot_s),
+            ("whole answer", targets.e2e_s, targets.e2e_at, figures.e2e_s),
+        ):
+            if most is None or error is None or at not in measures:
+                continue
+            left = 1 - measures[at].mean / most
+            if measures[at].mean * (1 + error) > most:
+                lines.append(
+                    f"The cheapest plan's {words} ({at}) keeps {100 * max(left, 0):.2g} % of its target in hand, less than the "
+                    f"{100 * error:.0f} % that such predictions are off by at the median: measure before it is signed for, "
+                    "or ask for less."
+                )
+    return lines
 
 
 def _assumptions(

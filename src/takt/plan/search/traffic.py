@@ -58,6 +58,7 @@ class Sizes:
       that is longer than all but 1.5 of 100.
     - `context`: cached positions while tokens are generated, in the mean step or of the mean request, whichever is less.
     - `longest`: prompt and output of the longest request.
+    - `turns`: requests of a conversation; `wait_s`: seconds between them, all of a conversation's together.
     - `bursty`: gaps between requests differ by more than chance (standard deviation beyond 1.2 times the mean).
     """
 
@@ -67,6 +68,8 @@ class Sizes:
     late_fresh: float
     context: float
     longest: int
+    turns: float = 1.0
+    wait_s: float = 0.0
     bursty: bool = False
 
     @property
@@ -83,6 +86,7 @@ def sizes_of(rows: Rows) -> Sizes:
     prompt, output = every["prompt_tokens"].astype(float), every["output_tokens"].astype(float)
     fresh = np.maximum(prompt - _cachable(every), 1.0)
     steps = np.maximum(output - 1.0, 0.0)
+    first = max(int((every["turn"] == 0).sum()), 1)
     seen = prompt + output / 2
     mean_seen = float((steps * seen).sum() / steps.sum()) if steps.any() else float(seen.mean())
     return Sizes(
@@ -92,6 +96,8 @@ def sizes_of(rows: Rows) -> Sizes:
         late_fresh=float(np.quantile(fresh, _LATE)),
         context=min(mean_seen, float(seen[steps > 0].mean()) if steps.any() else mean_seen),
         longest=int((prompt + output).max()),
+        turns=len(every) / first,
+        wait_s=float(every["arrival_ns"][every["turn"] > 0].sum()) * 1e-9 / first,
         bursty=_bursty(every),
     )
 

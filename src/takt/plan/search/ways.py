@@ -22,7 +22,9 @@ Counts = tuple[int, ...]
 Router = Literal["least-loaded", "prefix-aware"]
 MOST_REPLICAS = 65_536
 _NS = 1e9
-_CHANCE = 0.97  # requests that happen to come quicker than their rate share idle replicas among more
+_CHANCE = (
+    0.97  # requests that happen to come quicker than their rate share idle replicas among more
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ class Way:
             most = part.reach.most_rate(None if part.role == "prompt" else tpot_s)
             if most <= 0:
                 return None
-            counts.append(max(1, ceil(self.rate / most * (1 - 1e-9))))
+            counts.append(max(1, ceil(self.rate * _CHANCE / most)))
         return tuple(counts)
 
     def point(self, counts: Counts) -> Point:
@@ -91,7 +93,7 @@ class Way:
             if part.role == "prompt":
                 reading_j += part.reach.least_j
                 continue
-            pace_s = min(pace_s, part.reach.pace_at(self.rate / n))
+            pace_s = min(pace_s, part.reach.pace_at(self.rate * _CHANCE / n))
             generating_j = min(generating_j, part.reach.least_j)
         if sum(part.role != "prompt" for part in self.parts) > 1:
             pace_s = self.alone_s  # any share of the requests may go to the quickest

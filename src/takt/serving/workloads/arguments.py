@@ -167,6 +167,11 @@ def _arrivals(wishes: _Wishes, trace: Trace | None) -> Process:
         wishes.refuse("rate cv speed loop", "requests that wait for a place")
         if kind not in (None, "at-once"):
             raise UsageError(f"--arrivals {kind} and --concurrency don't go together")
+        if wishes.concurrency is not None and wishes.concurrency < 1:
+            raise UsageError(
+                f"--concurrency {wishes.concurrency}: expected 1 or more users",
+                hint="--arrivals at-once sends all requests at the start",
+            )
         return AtOnce(concurrency=wishes.concurrency or 0)
     if trace is not None and trace.arrival_ns is not None and not wishes.own_arrivals:
         recorded = replace(trace.recorded, speed=wishes.speed or 1.0, loop=wishes.loop)

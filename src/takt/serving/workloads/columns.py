@@ -114,7 +114,7 @@ def _complete(header: Sequence[str], names: Mapping[str, str], file: str) -> Non
         file=file,
         expected="columns such as arrival_s, prompt_tokens, output_tokens",
         found=columns or "none",
-        hint=f"is it '{near[:60]}'? say --column {missing[0]}={near[:60]}"
+        hint=f"is it '{near[:60]}'? takt workload fit FILE --column {missing[0]}={near[:60]} reads it so"
         if near
-        else f"name it: --column {missing[0]}=NAME",
+        else f"takt workload fit FILE --column {missing[0]}=NAME names it",
     )
