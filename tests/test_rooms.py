@@ -51,7 +51,6 @@ WINGS = (
     "serving.failures",
     "serving.fast",
     "serving.lpus",
-    "serving.reference",
     "serving.results",
     "serving.sweeps",
     "serving.tables",

@@ -363,7 +363,7 @@ def test_the_plain_command_needs_no_pictures_and_no_processes() -> None:
         "    main(sys.argv[1:])\n"
         "except SystemExit:\n"
         "    pass\n"
-        "heavy = {'matplotlib', 'multiprocessing', 'sqlite3', 'ray', 'scipy', 'torch', 'takt.report'}\n"
+        "heavy = {'matplotlib', 'multiprocessing', 'sqlite3', 'ray', 'scipy', 'torch', 'pandas', 'pyarrow.dataset', 'takt.report'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, encoding="utf-8", check=True)  # fmt: skip

@@ -52,7 +52,7 @@ class Outputs:
             if other != option:
                 raise UsageError(f"{other} and {option} are both to be written to {file}")
         if self.timeline or self.plot:
-            from takt.report.plot import require_matplotlib  # only pictures need it
+            from takt.report.serving_plot import require_matplotlib  # only pictures need it
 
             require_matplotlib()
 

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from takt.serving import Fate, Fleet
-from takt.serving.fast import run as fast_run
-from takt.serving.results import Collector, Outcome, document, figures
+from takt.serving import Fate, Fleet, simulate
+from takt.serving.results import Outcome, document, figures
 from takt.serving.workloads import Source
 
 __all__ = ["SIMULATORS", "Growth", "Run", "perform", "replications", "simulated"]
@@ -93,10 +92,9 @@ def perform(
     run: Run, *, events: Sequence[Sink] = (), tick: Callable[[int], None] | None = None
 ) -> tuple[Outcome, bool]:
     """(figures, whether times were steady). `events` are sinks of all that happens; `tick` hears how many have ended."""
-    collector, growth = Collector(run.fleet, warmup=run.warmup), Growth()
+    growth = Growth()
 
     def finished(rows: NDArray[np.void]) -> None:
-        collector.finished(rows)
         growth.add(rows)
         if tick is not None:
             tick(len(rows))
@@ -105,24 +103,17 @@ def perform(
         for sink in events:
             sink(rows)
 
-    totals = _engine(run.simulator)(
+    outcome = simulate(
         run.source.requests(run.seed),
         run.fleet,
         seed=run.seed,
+        engine=run.simulator,
+        warmup=run.warmup,
         finished=finished,
         events=happened if events else None,
     )
     # Requests that are there at once, or wait for a place, come as fast as they are served.
-    steady = run.source.requests_per_s is None or growth.steady
-    return Outcome.of(run.fleet, collector, totals), steady
-
-
-def _engine(simulator: str) -> Callable[..., Any]:
-    if simulator == "fast":
-        return fast_run
-    from takt.serving.reference import run as slow_run  # the judge; a thousand times slower
-
-    return slow_run
+    return outcome, run.source.requests_per_s is None or growth.steady
 
 
 def simulated(run: Run) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from takt.report.files import write_whole
 from takt.report.plot import format_of, require_matplotlib, saved
 from takt.serving.results import LATENCIES, Outcome, Series
 
-__all__ = ["write_latency_plot", "write_timeline_plot"]
+__all__ = ["require_matplotlib", "write_latency_plot", "write_timeline_plot"]
 
 _COLOURS = (
     "#3b78c4", "#e8853d", "#2a9d8f", "#d1344b", "#8c5fbf",

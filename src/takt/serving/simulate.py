@@ -1,10 +1,11 @@
 """One call from requests to figures: runs an engine and collects what comes out. Knows neither rules nor statistics."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from takt.errors import UsageError, did_you_mean
 
 from . import fast, reference
 from .collector import Collector
@@ -12,7 +13,9 @@ from .fleet import Fleet
 from .outcome import Outcome
 from .totals import Sink
 
-__all__ = ["simulate"]
+__all__ = ["SIMULATORS", "simulate"]
+
+SIMULATORS = {"fast": fast.run, "reference": reference.run}
 
 
 def simulate(
@@ -20,7 +23,7 @@ def simulate(
     fleet: Fleet,
     *,
     seed: int = 0,
-    engine: Literal["fast", "reference"] = "fast",
+    engine: str = "fast",
     warmup: int = 0,
     finished: Sink | None = None,
     events: Sink | None = None,
@@ -28,8 +31,12 @@ def simulate(
     """Serve all `requests` (chunks of REQUEST rows) and say what they saw.
 
     The first `warmup` of them are left out of latencies. `finished` and `events` take batches of FINISHED and EVENT rows too,
-    as they come. The same seed and requests give the same bytes, by either engine. Raises DataError for rows that can't be.
+    as they come. The same seed and requests give the same bytes, by either engine of SIMULATORS. Raises DataError for rows
+    that can't be, UsageError for another engine.
     """
+    if engine not in SIMULATORS:
+        hint = did_you_mean(engine, SIMULATORS) or f"there are {', '.join(SIMULATORS)}"
+        raise UsageError(f"no simulator {engine[:40]!r}", hint=hint)
     collector = Collector(fleet, warmup=warmup)
 
     def ended(rows: NDArray[np.void]) -> None:
@@ -37,6 +44,5 @@ def simulate(
         if finished is not None:
             finished(rows)
 
-    run = fast.run if engine == "fast" else reference.run
-    totals = run(requests, fleet, seed=seed, finished=ended, events=events)
+    totals = SIMULATORS[engine](requests, fleet, seed=seed, finished=ended, events=events)
     return Outcome.of(fleet, collector, totals)

@@ -55,6 +55,8 @@ def shipped_corrections() -> Corrections:
     path = files("takt.perf").joinpath("data/corrections.parquet")
     if not path.is_file():
         return Corrections(effects={})
-    table = pq.read_table(BytesIO(path.read_bytes())).to_pydict()
+    # Not `pq.read_table`: it imports all of pyarrow.dataset for one small file.
+    with pq.ParquetFile(BytesIO(path.read_bytes())) as file:
+        table = file.read(use_threads=False).to_pydict()
     values = np.stack([np.asarray(table[name], dtype=np.float64) for name in SLOPES], axis=1)
     return Corrections(effects=dict(zip(table["effect"], values, strict=True)))
