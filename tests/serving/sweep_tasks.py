@@ -1,6 +1,7 @@
 """Tasks for the tests of sweeps, in a module of their own so that other processes can import them."""
 
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ def main(kind: str, store: str, log: str) -> None:
 
 
 if __name__ == "__main__":
+    # Whoever started the tests in the background has told all of them to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The module under its own name: tasks of a script cannot be found by others.
     from tests.serving import sweep_tasks
 

@@ -334,7 +334,7 @@ def test_a_signal_stops_all_workers_and_loses_no_result(
         _, said = child.communicate(timeout=20)
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
     if number == signal.SIGINT:
         assert child.returncode == 130
         assert said == (
@@ -367,6 +367,15 @@ def test_a_consumer_that_stops_stops_the_workers(tmp_path: Path) -> None:
     assert quiet(ticks)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is heard, whoever started the tests in the background and told them to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_until_a_worker_is_started() -> None:
     reached = False
     with pytest.raises(KeyboardInterrupt), _undisturbed():
