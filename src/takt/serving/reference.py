@@ -1,7 +1,7 @@
 """The slow engine: one event after the other, in the plainest words. It says what is right; `fast` is held against it.
 
-At each instant things happen in the order of their ranks; then every idle replica with work begins a step. Sources are read
-one conversation ahead. Rules that need saying:
+At each instant things happen in the order of their ranks; then every idle replica with work begins a step. The source is read
+one conversation ahead; under a limit of concurrency, as many as there are places. Rules that need saying:
 
 - A request is routed `entry_ns` after its arrival, to a replica that is up; where none is, it waits for one.
 - A replica of role `prompt` keeps a cache until it has been sent, one after the other; the replica that decodes is chosen
