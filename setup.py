@@ -29,7 +29,9 @@ class AbiWheel(bdist_wheel):
 
 def extensions() -> list[Extension]:
     """What is written in C, where its source is there."""
-    return [_extension(name, Path(source)) for name, source in SOURCES.items() if Path(source).exists()]
+    return [
+        _extension(name, Path(source)) for name, source in SOURCES.items() if Path(source).exists()
+    ]
 
 
 def _extension(name: str, source: Path) -> Extension:
