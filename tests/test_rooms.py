@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-LEAVES = ("units", "errors", "flags", "text_files")
+LEAVES = ("units", "errors", "flags", "files")
 ROOMS = (
     "chips",
     "models",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from takt import text_files
+from takt import files
 from takt.accuracy import Defaults, read_cases
 from takt.accuracy import table as table_module
 from takt.errors import DataError, UsageError
@@ -182,10 +182,10 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
 def test_limits_on_lines_and_files_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "long.csv"
     path.write_text("chip,model\n" + "x" * 300 + ",y\n")
-    monkeypatch.setattr(text_files, "_MOST_LINE_BYTES", 200)
+    monkeypatch.setattr(files, "_MOST_LINE_BYTES", 200)
     with pytest.raises(DataError, match="line 2 is longer than 200 bytes"):
         list(table_module.rows_of(path))
-    monkeypatch.setattr(text_files, "_MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr(files, "_MOST_LINE_BYTES", 1000)
     monkeypatch.setattr(table_module, "MAX_BYTES", 250)
     with pytest.raises(DataError, match="more than 250 bytes"):
         list(table_module.rows_of(path))

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from takt.chips import load_chip
 from takt.errors import DataError, UsageError
+from takt.files import write_whole
 from takt.lpu import Compiled, Program, Step, TaktFile, compile_model, load_takt, queues, save_takt
 from takt.lpu.isa import instruction_text
 from takt.lpu.isa.program import make_program
 from takt.lpu.machine import expand
 from takt.models import SHAPES, random_model
 from takt.report import Schedule, pack, unpack, write_plot, write_trace
-from takt.report.files import write_whole
 from takt.report.profile import layer_use, owned_cycles, stage_cycles, unit_use
 from takt.report.raster import CATEGORIES, rasterise
 from takt.report.schedule import Span, issue_times, mnemonics, texts

@@ -6,36 +6,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.serving import runs
 
 from takt.errors import UsageError
-from takt.serving.fleet import Fleet, Policy, Pool, Tier
+from takt.serving.fleet import Fleet, Pool, Tier
 from takt.serving.outcome import Collector, Outcome
 from takt.serving.outcome_json import document, figure, figures
 from takt.serving.records import FINISHED, REPLICA, REQUEST, Fate
 from takt.serving.reference import run
-from takt.serving.step_table import Axis, Grid, StepTable
+from takt.serving.step_table import StepTable
 from takt.serving.totals import Totals
 
 S, MS = 10**9, 10**6
 
 
-def constant(value: float) -> Grid:
-    return Grid(x=Axis([1]), y=Axis([1]), values=np.array([[value]]))
-
-
 TABLE = StepTable(
-    tokens_ns=np.array([0.0, 1e6]), rows_ns=np.zeros(1), decode_ns=constant(1e6), prompt_ns=constant(2e6),
-    floor_ns=np.zeros(1), factor=constant(1.0), decode_w=constant(500.0), prompt_w=600.0, idle_w=100.0,
+    tokens_ns=np.array([0.0, 1e6]), rows_ns=np.zeros(1), decode_ns=runs.constant(1e6), prompt_ns=runs.constant(2e6),
+    floor_ns=np.zeros(1), factor=runs.constant(1.0), decode_w=runs.constant(500.0), prompt_w=600.0, idle_w=100.0,
     basis=frozenset({"measured: here"}), decode_error=0.05, prompt_error=0.2, energy_error=0.1,
 )  # fmt: skip
 
 
 def pool(name: str = "gpu", **kinds: object) -> Pool:
-    facts: dict[str, object] = {
-        "name": name, "replicas": 2, "table": TABLE, "policy": Policy(n_blocks=100), "chip": "h100-sxm",
-        "chips": 2, "usd_per_h": 7.2,
-    }  # fmt: skip
-    return Pool(**{**facts, **kinds})  # type: ignore[arg-type]
+    return runs.pool(name, **{"table": TABLE, **kinds})
 
 
 PAID = Tier(name="paid", ttft_ns=400 * MS, tpot_ns=20 * MS, e2e_ns=2 * S)

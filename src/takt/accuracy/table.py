@@ -4,13 +4,12 @@ Knows files, lines and limits on their size; rows come one at a time, so that a 
 memory. Does not know what any column means.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from takt.errors import DataError, UsageError
-from takt.text_files import bytes_of, lines_of, start_of
+from takt.files import bytes_of, records_of, start_of
 
 __all__ = [
     "MAX_BYTES",
@@ -36,16 +35,8 @@ class RawRow:
 
 
 def _records(path: Path) -> Iterator[RawRow]:
-    reader = csv.reader(lines_of(path, MAX_BYTES))
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise DataError(f"line {reader.line_num}: {error}", file=str(path)) from error
-        if cells is None:
-            return
-        if cells and any(cell.strip() for cell in cells):
-            yield RawRow(line=reader.line_num, cells=tuple(cells))
+    for line, cells in records_of(path, MAX_BYTES):
+        yield RawRow(line=line, cells=tuple(cells))
 
 
 def looks_like_json(path: Path) -> bool:

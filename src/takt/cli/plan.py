@@ -26,6 +26,7 @@ from takt.cli.plan_options import (
 from takt.cli.plan_text import document_of, text_of
 from takt.cli.progress import Bar
 from takt.errors import UsageError
+from takt.files import write_whole
 from takt.models.outlines import outline_of
 from takt.plan import PRECISIONS
 from takt.plan.export import export_plan
@@ -364,7 +365,7 @@ def _write(plans: PlanSet, html: str | None, export: str | None) -> None:
     """The page and the folder, where asked for."""
     if html is not None:
         # Needs a template engine that nothing else does.
-        from takt.report.plan_page import plan_page, write_whole
+        from takt.report.plan_page import plan_page
 
         date = datetime.now(UTC).date().isoformat()
         command = " ".join(["takt", *sys.argv[1:]])

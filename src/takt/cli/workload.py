@@ -4,7 +4,6 @@ Knows the sub-verbs, and how figures read as text and as JSON (keys in docs/work
 room's.
 """
 
-import secrets
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,8 @@ import typer
 
 from takt.cli.outputs import AsJson, writable
 from takt.cli.workload_text import fit_document, fit_text, show_document, show_text, write_json
-from takt.errors import DataError, UsageError
+from takt.errors import UsageError
+from takt.files import write_whole
 from takt.serving.workloads import (
     fit_trace,
     read_trace,
@@ -150,7 +150,7 @@ def fit(
     trace = read_trace(file, _stated(column), time_unit)
     fitted = fit_trace(trace, curve_s=curve, rate_per_s=rate)
     if out is not None:
-        _write(Path(out), workload_text(fitted.workload))
+        write_whole(Path(out), workload_text(fitted.workload).encode())
     if as_json:
         write_json(fit_document(fitted, out))
     else:
@@ -167,15 +167,3 @@ def _stated(column: list[str] | None) -> dict[str, str]:
             )
         stated[meaning.strip()] = name.strip()
     return stated
-
-
-def _write(path: Path, text: str) -> None:
-    """In one step: a reader sees the whole file or none."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot be written: {error.strerror or error}", file=str(path)) from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from takt.errors import UsageError
-from takt.report.files import write_whole
+from takt.files import write_whole
 from takt.report.plot import format_of, require_matplotlib, saved
 
 __all__ = ["Panel", "write_accuracy_plot"]

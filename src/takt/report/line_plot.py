@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from takt.report.files import write_whole
+from takt.files import write_whole
 from takt.report.line import SystemSchedule
 from takt.report.line_trace import chips_text, in_flight
 from takt.report.plot import format_of, require_matplotlib, saved

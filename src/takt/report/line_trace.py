@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from takt.chips import Wire
+from takt.files import write_whole
 from takt.lpu import queues
 from takt.report.causes import landed
-from takt.report.files import write_whole
 from takt.report.line import Shown, SystemSchedule, Visit
 from takt.report.schedule import Schedule, last_issue, texts
 from takt.report.trace import rows_of

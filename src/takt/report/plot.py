@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from takt.errors import UnsupportedError
-from takt.report.files import write_whole
+from takt.files import write_whole
 from takt.report.profile import layer_names, layer_use, stage_cycles
 from takt.report.raster import CATEGORIES, Raster, rasterise
 from takt.report.schedule import Schedule

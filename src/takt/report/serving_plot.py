@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from takt.errors import UsageError
-from takt.report.files import write_whole
+from takt.files import write_whole
 from takt.report.plot import format_of, require_matplotlib, saved
 from takt.serving.results import LATENCIES, Outcome, Series
 

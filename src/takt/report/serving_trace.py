@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from takt.errors import UsageError
-from takt.report.files import write_whole
+from takt.files import write_whole
 from takt.serving import EVENT, EventKind, Fate, Fleet
 from takt.serving.results import Series, Timeline
 

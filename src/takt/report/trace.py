@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from takt.files import write_whole
 from takt.lpu import queues
-from takt.report.files import write_whole
 from takt.report.profile import kind_of, layer_names
 from takt.report.schedule import Schedule, Span, last_issue, texts
 

@@ -5,13 +5,13 @@ Knows the form of such files. Measures nothing.
 
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from takt import __version__
 from takt.chips.measure.rates import Measured
-from takt.errors import DataError, UsageError
+from takt.errors import UsageError
+from takt.files import write_whole
 
 __all__ = ["check_path", "sheet_of", "write_sheet"]
 
@@ -74,15 +74,7 @@ def write_sheet(path: Path, text: str, *, force: bool = False) -> None:
     Raises UsageError as `check_path` does, DataError where the file cannot be written.
     """
     check_path(path, force=force)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot be written: {error.strerror or error}", file=str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, text.encode())
 
 
 def _peaks(measured: Measured) -> Iterator[str]:

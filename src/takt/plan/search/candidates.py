@@ -42,12 +42,6 @@ class Offer:
         if not (self.accelerators or self.systems or self.pairs):
             raise UsageError("no chips to plan with", hint="name some: --chips h200-sxm,lpu-v1")
 
-    @property
-    def n_kinds(self) -> int:
-        """Different kinds of chips."""
-        gpus = {chip.id for chip in self.accelerators} | {gpu.id for gpu, _ in self.pairs}
-        return len(gpus | {lpus.label for lpus in self.systems} | {x.label for _, x in self.pairs})
-
 
 @dataclass(slots=True, eq=False)
 class _Maker:

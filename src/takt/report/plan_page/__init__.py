@@ -9,7 +9,6 @@ The page reaches for nothing outside itself. It is HTML that reads without its s
 the points and files to take along. It knows no search: only the values of `takt.plan.plans`.
 """
 
-from takt.report.files import write_whole
 from takt.report.plan_page.page import plan_page
 
-__all__ = ["plan_page", "write_whole"]
+__all__ = ["plan_page"]

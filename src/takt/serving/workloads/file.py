@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from takt.errors import DataError, UsageError
-from takt.text_files import bytes_of
+from takt.files import bytes_of
 
 from .arrivals import Arrivals, AtOnce, Process, Recorded
 from .lengths import MOST_TOKENS, Length, Lengths, Pairs, Quantiles, pairs_of

@@ -3,14 +3,13 @@
 Knows shapes only. A row that is none has the key "" and says there what it is instead.
 """
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from takt.errors import DataError
-from takt.text_files import bytes_of, lines_of, start_of
+from takt.files import bytes_of, lines_of, records_of, start_of
 
 __all__ = ["Row", "rows_of"]
 
@@ -40,7 +39,7 @@ def rows_of(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
 
 
 def _from_csv(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
-    records = _records(path)
+    records = records_of(path, MOST_BYTES)
     _, header = next(records, (0, []))
     names = [name.strip() for name in header]
     repeated = (
@@ -57,19 +56,6 @@ def _from_csv(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
             )
 
     return names, rows()
-
-
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines_of(path, MOST_BYTES))
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise DataError(f"line {reader.line_num}: {error}", file=str(path)) from error
-        if cells is None:
-            return
-        if any(cell.strip() for cell in cells):
-            yield reader.line_num, cells
 
 
 def _json_lines(path: Path) -> Iterator[Row]:

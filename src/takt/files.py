@@ -1,6 +1,11 @@
-"""Text files, plain or under gzip, whole or line by line, within limits. Does not know what they say."""
+"""Files as all rooms treat them: read within limits, plain or under gzip, and written whole or not at all.
 
+Knows bytes, lines and the cells of CSV. Does not know what they say.
+"""
+
+import csv
 import gzip
+import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +14,7 @@ from typing import IO
 
 from takt.errors import DataError, UsageError
 
-__all__ = ["bytes_of", "lines_of", "start_of"]
+__all__ = ["bytes_of", "lines_of", "records_of", "start_of", "write_whole"]
 
 _MOST_LINE_BYTES = 4 << 20
 _PEEK_BYTES = 4096
@@ -73,3 +78,30 @@ def lines_of(path: Path, most: int) -> Iterator[str]:
             if "\0" in text:
                 raise DataError(f"line {number} holds a zero byte: not a text file", file=str(path))
             yield text
+
+
+def records_of(path: Path, most: int) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of each row of a CSV file that is not blank, its header too; `most` as in `lines_of`."""
+    reader = csv.reader(lines_of(path, most))
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise DataError(f"line {reader.line_num}: {error}", file=str(path)) from error
+        if cells is None:
+            return
+        if any(cell.strip() for cell in cells):
+            yield reader.line_num, cells
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` to `path` in one step. DataError where the file cannot be written."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot be written: {error.strerror or error}", file=str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
