@@ -13,12 +13,13 @@ BUILT_FROM := pyproject.toml setup.py $(wildcard src/takt/*/fast/*.c src/takt/*/
 USER_STAMP := $(VENV)/.takt-user
 DEV_STAMP := $(VENV)/.takt-dev
 
-.PHONY: help run test check bench format clean
+.PHONY: help run test check fuzz bench format clean
 
 help:
 	@echo 'make run     install, complete a prompt with the default model on one LPU, compare chips for a larger one, plan a fleet of them'
 	@echo 'make test    every test'
 	@echo 'make check   formatting, lint, types, chip facts, every test'
+	@echo 'make fuzz    the property tests with new random examples, as often as you like'
 	@echo 'make bench   speed of this machine, as ratios in one run'
 	@echo 'make format  write the formatting that check asks for'
 	@echo 'make clean   remove .venv and caches'
@@ -39,6 +40,9 @@ check: $(DEV_STAMP)
 	$(BIN)/mypy
 	$(BIN)/takt chips check
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
+
+fuzz: $(DEV_STAMP)
+	$(BIN)/python -m pytest -q -n auto -m hypothesis --hypothesis-profile=fuzz
 
 bench: $(DEV_STAMP)
 	$(BIN)/python benchmarks/bench.py

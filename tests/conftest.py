@@ -9,7 +9,9 @@ from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-settings.register_profile("takt", deadline=None, print_blob=True)
+# `make test` tries the same examples everywhere and every time; `make fuzz` tries new ones.
+settings.register_profile("takt", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None, derandomize=False, print_blob=True)
 settings.load_profile("takt")
 
 

@@ -88,7 +88,9 @@ class Digest:
         rank = wanted * (self.count - 1)
         lower = np.minimum(np.floor(rank).astype(np.int64), max(self.count - 2, 0))
         below, above = self._ranked(lower), self._ranked(np.minimum(lower + 1, self.count - 1))
-        return below + (above - below) * (rank - lower)
+        part, apart = rank - lower, above - below
+        # From the nearer end, as numpy does: else rounding keeps a share of 1 from its own value.
+        return np.where(part < 0.5, below + apart * part, above - apart * (1 - part))
 
     def cdf(self, n_points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(ns, share of values at most that long), each of `n_points`, at evenly spaced shares from 0 to 1."""
