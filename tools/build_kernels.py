@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tools")]
 
 from kernel_tables.docs import write_docs  # noqa: E402
+from kernel_tables.mixed import mixed_fits  # noqa: E402
 from kernel_tables.power import power_fits  # noqa: E402
 from kernel_tables.raw import read_all  # noqa: E402
 from kernel_tables.tables import all_fits, all_tables, arranged, in_memory  # noqa: E402
@@ -33,7 +34,8 @@ def main() -> None:
     print(f"{len(samples)} tables, {sum(map(len, samples.values()))} calls", file=sys.stderr)
     tables = all_tables(samples)
     fits = all_fits(samples, tables)
-    fits += power_fits(arguments.folder) + walk_fits(arguments.folder, tables)
+    walks = walk_fits(arguments.folder, tables)
+    fits += [*power_fits(arguments.folder), *walks, *mixed_fits(walks)]
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_tables(tables, arguments.out)
     write_fits(fits, arguments.out)

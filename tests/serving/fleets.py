@@ -1,5 +1,7 @@
 """Random small fleets and requests: what the two engines are held against each other with."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,11 +18,13 @@ def table(seed: int = 0, floor_ns: float = 0.0, groups: int = 1) -> StepTable:
     rng = np.random.default_rng(seed)
     users, contexts = Axis([1, 2, 8, 32]), Axis([0, 50, 400, 3000])
     texts = {"x": Axis([1, 64]), "y": Axis([0, 512])}
+    generating = Grid(x=users, y=contexts, values=1e3 * rng.uniform(1, 9, (4, 4)).cumsum(0))
     reading = Grid(values=rng.uniform(1e4, 1e6, (2, 2)), **texts)
     return StepTable(
         tokens_ns=1e6 + 9e3 * np.arange(200) + rng.uniform(0, 1e3, 200).cumsum(),
         rows_ns=2e4 * np.arange(20) + rng.uniform(0, 1e3),
-        decode_ns=Grid(x=users, y=contexts, values=1e3 * rng.uniform(1, 9, (4, 4)).cumsum(0)),
+        decode_ns=generating,
+        mixed_ns=replace(generating, values=1.7 * generating.values) if seed % 3 else None,
         prompt_ns=reading,
         alone_ns=Grid(values=2.0 * reading.values, **texts) if seed % 2 else None,
         groups=groups,

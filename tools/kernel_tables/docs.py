@@ -41,7 +41,7 @@ def _fits(rows: list[FitRow]) -> list[str]:
         carried = sorted(row.error for row in found if row.chip)
         middle = (
             f"{carried[len(carried) // 2]:.0%}"
-            if carried and family not in ("power", "prompt_walk")
+            if carried and family not in ("power", "prompt_walk", "mixed_attention")
             else "–"
         )
         lines.append(f"| {family} | {kind} | {default:.0%} | {middle} |")

@@ -11,8 +11,9 @@ import numpy as np
 from takt.perf.kernels.links import collective_work, send_work
 from takt.perf.kernels.work import decode_work, elementwise_work, gemm_work
 
-from .columns import CHIPS, Found, each, fastest, read_columns, rows_where, samples_of
-from .samples import Key
+from .columns import CHIPS, Found, Table, each, fastest, read_columns, rows_where, samples_of
+from .raw_aiconfigurator import MEASURED_IN_MODELS
+from .samples import Key, Samples
 
 __all__ = ["READERS"]
 
@@ -147,12 +148,20 @@ def read_vidur_links(folder: Path) -> Found:
 
 
 def read_simulator_attention(folder: Path) -> Found:
-    """Decode steps on the RTX 4090. The other chips' rows leave unsaid what their context counts (the A6000's
-    would be 30 times faster than its memory), and batches that mix prompts and tokens are no call of a family."""
+    """Decode steps on the RTX 4090 and the RTX PRO 6000. The other chips' rows leave unsaid what their context counts
+    (the A6000's would be 30 times faster than its memory)."""
     table = read_columns(folder / "llmservingsim_attention.csv.gz")
-    keep = (table["gpu"] == "RTX4090") & (table["is_prefill"].astype(str) == "False")
+    table = rows_where(table, table["is_prefill"].astype(str) == "False")
+    yield (
+        Key(chip="rtx-4090", family="attention_decode", type_name="bf16"),
+        _decodes(table, "RTX4090"),
+    )
+    yield MEASURED_IN_MODELS, _decodes(table, "RTXPRO6000")
+
+
+def _decodes(table: Table, gpu: str) -> Samples:
     rows = []
-    part = rows_where(table, keep)
+    part = rows_where(table, table["gpu"] == gpu)
     for i in range(len(part["model"])):
         model = str(part["model"][i])
         if model in MODELS:
@@ -167,15 +176,8 @@ def read_simulator_attention(folder: Path) -> Found:
             )
             rows.append((*sizes, part["median_us"][i] * 1e-6))
     batch, seen, heads, kv_heads, width, seconds = np.array(rows, dtype=float).T
-    yield (
-        Key(chip="rtx-4090", family="attention_decode", type_name="bf16"),
-        fastest(
-            decode_work(batch, seen, heads, kv_heads, width, "bf16"),
-            seconds,
-            np.full(len(batch), ""),
-            "LLMServingSim@5daddb2",
-        ),
-    )
+    work = decode_work(batch, seen, heads, kv_heads, width, "bf16")
+    return fastest(work, seconds, np.full(len(batch), ""), "LLMServingSim@5daddb2")
 
 
 READERS = (read_vidur_layers, read_vidur_links, read_simulator_layers, read_simulator_attention)

@@ -19,7 +19,8 @@ __all__ = ["Engine", "engine_of"]
 class Engine:
     """Overheads of a serving engine; ``data/engines.toml`` says what each is and how it is known.
 
-    `step_s`, `user_s`, `launch_s` and `first_s` are seconds, `reserve_fraction` and `burst` shares of 1.
+    `step_s`, `user_s`, `launch_s` and `first_s` are seconds, `reserve_fraction` and `burst` shares of 1. On chips of the
+    architectures `one_call` a single attention call serves prompts and generating users.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Engine:
     chunk_tokens: int
     first_s: float
     burst: float
+    one_call: frozenset[str]
     basis: str
 
     def overhead_s(self, users: Floats, launches: float) -> Floats:
@@ -56,5 +58,6 @@ def engine_of(name: str) -> Engine:
         chunk_tokens=int(rows["chunk_tokens"]["value"]),
         first_s=float(rows["first_s"]["value"]),
         burst=float(rows["burst"]["value"]),
+        one_call=frozenset(rows["one_call"]["value"]),
         basis=f"{'/'.join(kinds)}: overheads of {name}",
     )

@@ -211,23 +211,34 @@ def _chosen_share(attention: Attention, new_tokens: Floats, context: Floats) -> 
 
 
 def attention_decode_s(
-    model: Outline, deployment: Deployment, kernels: Kernels, batch: Floats, context: Floats
+    model: Outline,
+    deployment: Deployment,
+    kernels: Kernels,
+    batch: Floats,
+    context: Floats,
+    *,
+    beside: bool = False,
 ) -> Floats:
     """Attention of a decode step in all layers: `batch` users of one group with `context` positions each.
 
-    Drafted tokens read the cache once for all of them, as verification does.
+    Drafted tokens read the cache once for all of them, as verification does. `beside`: in one call with prompts.
     """
     total = np.zeros(np.broadcast_shapes(batch.shape, context.shape))
     for group in model.groups:
         if group.attention.kind != "none":
             total += group.count * _mix_decode_s(
-                group.attention, deployment, kernels, batch, context
+                group.attention, deployment, kernels, batch, context, beside
             )
     return total
 
 
 def _mix_decode_s(
-    part: Attention, deployment: Deployment, kernels: Kernels, batch: Floats, context: Floats
+    part: Attention,
+    deployment: Deployment,
+    kernels: Kernels,
+    batch: Floats,
+    context: Floats,
+    beside: bool,
 ) -> Floats:
     """One layer of `attention_decode_s`."""
     kv, tp = deployment.precision.kv, deployment.tp
@@ -238,7 +249,8 @@ def _mix_decode_s(
     if part.kind == "latent":
         once = kernels.latent_decode(batch, _seen(part, context), heads, kv)
     else:
-        once = kernels.attention_decode(
+        attention = kernels.attention_beside if beside else kernels.attention_decode
+        once = attention(
             batch,
             _seen(part, context),
             heads,

@@ -69,6 +69,16 @@ class StepModel:
         )
         return time_s + self.engine.overhead_s(group, self._launches())
 
+    def beside_s(self, users: Floats, context: Floats) -> Floats:
+        """Seconds that attention of generating users takes longer in a step that also reads prompts."""
+        longer = np.zeros(np.broadcast_shapes(users.shape, context.shape))
+        if self.deployment.chip.architecture not in self.engine.one_call:
+            return longer
+        group = np.maximum(self._of_a_group(users), 1.0)
+        of = (self.model, self.deployment, self.kernels, group, context)
+        together = attention_decode_s(*of, beside=True)
+        return together - attention_decode_s(*of)
+
     def _draft_s(self, group: Floats) -> Floats | float:
         """Guessing: a token each pass, through a draft layer as long as a layer of the model and the head."""
         if not self.deployment.draft_tokens:
@@ -120,6 +130,7 @@ class StepModel:
         read_s = attention_prompt_s(
             self.model, self.deployment, self.kernels, np.maximum(chunk, 1e-9), new, before
         )
+        read_s = read_s + np.where(users > 0, self.beside_s(users, seen), 0.0)
         time_s = time_s + np.where(texts > 0, read_s, 0.0)
         time_s = time_s + self.engine.overhead_s(group + chunk, self._launches())
         work = step_work(

@@ -4,7 +4,7 @@ A step of n users generating at a mean context c, and of prompt chunks (new toke
 
     factor(n, c) · max(floor(c), tokens(t) + rows(r) + decode(n, c) + max(Σ prompt(new, cached), max alone(new, cached)))
 
-with t tokens computed and r rows (users and chunks). A replica of several `groups` (data-parallel attention, stages of a
+with t tokens computed and r rows (users and chunks); beside chunks decode(n, c) may be another. A replica of several `groups` (data-parallel attention, stages of a
 pipeline) cuts no text: a step of prompts alone waits for the group with the longest chunk. Beside users the others have
 work to do, and chunks cost their average. `tables` fills it from room `perf`. Both engines do these very operations in this
 order on 64-bit floats, so that they agree to the nanosecond. Knows no requests.
@@ -74,6 +74,7 @@ class StepTable:
     - `decode_ns`, `factor`, `decode_w`: over users × mean context; `prompt_ns`: over new × cached tokens of one chunk.
     - `prompt_ns`: what a chunk adds where others are read beside it; `alone_ns`, on the same places: what it takes by itself,
       less than which no step takes that reads it (None: the same).
+    - `mixed_ns`, on the places of `decode_ns`: what takes its place in steps that read chunks too (None: the same).
     - `floor_ns`: over mean context (its axis is `decode_ns.y`): what one token's way takes, however few there are.
     - `groups`: of them each reads texts of its own. In a step without users tokens, rows and `alone_ns` count as `groups`
       times the longest chunk's at least; beside users `alone_ns` counts once for each text, at most `groups` times.
@@ -95,6 +96,7 @@ class StepTable:
     idle_w: float
     groups: int = 1
     alone_ns: Grid | None = None
+    mixed_ns: Grid | None = None
     basis: frozenset[str] = frozenset()
     decode_error: float | None = None
     prompt_error: float | None = None
@@ -109,11 +111,10 @@ class StepTable:
             raise UsageError("floor_ns needs a value at each context of decode_ns")
         if self.groups < 1:
             raise UsageError("a replica has at least one group")
-        if self.alone_ns is not None and not (
-            np.array_equal(self.alone_ns.x, self.prompt_ns.x)
-            and np.array_equal(self.alone_ns.y, self.prompt_ns.y)
-        ):
-            raise UsageError("alone_ns has the places of prompt_ns")
+        for name, other in (("alone_ns", "prompt_ns"), ("mixed_ns", "decode_ns")):
+            grid, of = getattr(self, name), getattr(self, other)
+            if grid and not (np.array_equal(grid.x, of.x) and np.array_equal(grid.y, of.y)):
+                raise UsageError(f"{name} has the places of {other}")
 
     def step(
         self, users: int, context_tokens: int, tokens: int, chunks: list[tuple[int, int]]
@@ -137,7 +138,9 @@ class StepTable:
         work = work + _counted(self.rows_ns, rows)
         generating = 0.0
         if users:
-            attention = self.decode_ns.at(users, mean)
+            attention = (self.mixed_ns if chunks and self.mixed_ns else self.decode_ns).at(
+                users, mean
+            )
             work = work + attention
             generating = _counted(self.tokens_ns, tokens) + _counted(self.rows_ns, users)
             generating = generating + attention

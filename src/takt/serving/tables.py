@@ -76,6 +76,7 @@ def table_of(
         decode_ns=decode_ns,
         prompt_ns=prompt_ns,
         alone_ns=alone_ns,
+        mixed_ns=_mixed_ns(steps, decode_ns),
         floor_ns=np.zeros(len(decode_ns.y)),
         factor=_constant(1.0),
         decode_w=_constant(0.0),
@@ -256,6 +257,12 @@ def _decode_ns(
     drafted = users.astype(np.int64) * (1 + steps.deployment.draft_tokens)
     known = _at(tokens_ns, drafted) + _at(rows_ns, users.astype(np.int64))
     return Grid(x=users, y=context, values=np.ascontiguousarray(took_ns - known[:, None]))
+
+
+def _mixed_ns(steps: StepModel, decode_ns: Grid) -> Grid | None:
+    """The same beside prompts; None where attention takes no longer there."""
+    longer_ns = steps.beside_s(decode_ns.x[:, None], decode_ns.y[None, :]) * _NS
+    return replace(decode_ns, values=decode_ns.values + longer_ns) if longer_ns.any() else None
 
 
 def _at(values: Floats, counts: NDArray[np.int64]) -> Floats:

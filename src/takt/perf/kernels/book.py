@@ -26,11 +26,13 @@ __all__ = [
     "EVERY_CHIP",
     "Fit",
     "PowerFit",
+    "QueryBlock",
     "Table",
     "decode_seconds",
     "fits",
     "power_fits",
     "prompt_walks",
+    "query_blocks",
     "tables_of",
 ]
 
@@ -67,6 +69,15 @@ class PowerFit:
     ops_share: float
     bend: float
     most_share: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryBlock:
+    """A block of queries in an attention kernel: as many rows at the chip's peak, its context in steps of `keys`."""
+
+    rows: float
+    keys: float
     error: float
 
 
@@ -124,7 +135,7 @@ def fits() -> Mapping[tuple[str, str, str], Fit]:
     """Fitted efficiencies by chip (EVERY_CHIP for all together), family and type."""
     found = {}
     for row in _fit_rows():
-        if row["family"] in ("power", "prompt_walk"):
+        if row["family"] in ("power", "prompt_walk", "mixed_attention"):
             continue
         start, of_bytes, of_ops, sharpness = row["parameters"]
         efficiency = Efficiency(
@@ -144,6 +155,18 @@ def prompt_walks() -> Mapping[str, float]:
         if row["family"] == "prompt_walk"
     }
     return MappingProxyType(walks)
+
+
+@cache
+def query_blocks() -> Mapping[tuple[str, str], QueryBlock]:
+    """Blocks of kernels that serve prompts and single queries in one call, by chip and engine."""
+    blocks = {}
+    for row in _fit_rows():
+        if row["family"] == "mixed_attention":
+            rows, keys = row["parameters"]
+            block = QueryBlock(rows=rows, keys=keys, error=float(row["error"]))
+            blocks[str(row["chip"]), str(row["type"])] = block
+    return MappingProxyType(blocks)
 
 
 @cache

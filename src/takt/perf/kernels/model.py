@@ -111,6 +111,34 @@ class Kernels:
         work = decode_work(batch, context, n_heads, n_kv_heads, head_dim, kv, window)
         return self._time_s("attention_decode", kv, work)
 
+    def attention_beside(
+        self,
+        batch: ArrayLike,
+        context: ArrayLike,
+        n_heads: ArrayLike,
+        n_kv_heads: ArrayLike,
+        head_dim: ArrayLike,
+        kv: str = "bf16",
+        window: ArrayLike | None = None,
+    ) -> Floats:
+        """`attention_decode` in a call that reads prompts too, for engines with one kernel for both.
+
+        The query of each user is a block of queries there, once for every head: it multiplies as much as a full one does,
+        for keys in whole blocks. Heads that share keys gain nothing from it. As `attention_decode` where that is
+        longer, and where no engine was measured so.
+        """
+        apart_s = self.attention_decode(batch, context, n_heads, n_kv_heads, head_dim, kv, window)
+        block = self.sources.query_block()
+        if block is None:
+            return apart_s
+        users, seen, heads, width = floats(batch, context, n_heads, head_dim)
+        if window is not None:
+            seen = np.minimum(seen, floats(window)[0])
+        # Contexts that differ end anywhere in their last block: half of one is empty on average.
+        walked = np.maximum(seen + block.keys / 2, block.keys)
+        ops = 4 * users * heads * width * block.rows * walked
+        return np.maximum(apart_s, ops / self.chip.ops_per_s("bf16"))
+
     def latent_prompt(
         self,
         batch: ArrayLike,

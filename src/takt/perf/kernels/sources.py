@@ -17,7 +17,15 @@ import numpy as np
 from takt.chips import Accelerator, load_accelerator
 from takt.errors import DataError
 
-from .book import EVERY_CHIP, Fit, fits, prompt_walks, tables_of
+from .book import (
+    EVERY_CHIP,
+    Fit,
+    QueryBlock,
+    fits,
+    prompt_walks,
+    query_blocks,
+    tables_of,
+)
 from .efficiency import Efficiency
 from .families import compute_type, siblings
 from .peaks import Peaks, carried_over, is_native, peaks_of
@@ -99,6 +107,13 @@ class Sources:
         chips = (self.chip.id, self.chip.nearest, EVERY_CHIP)
         walk = next((walks[name] for name in chips if name in walks), 0.0)
         return walk / self.chip.ops_per_s("bf16")
+
+    def query_block(self) -> QueryBlock | None:
+        """The block that a generating user's query fills in a call that reads prompts too; None where nobody measured one."""
+        blocks = query_blocks()
+        chips = (self.chip.id, self.chip.nearest, EVERY_CHIP)
+        found = (blocks.get((name, self.engine)) for name in chips)
+        return next((block for block in found if block), None)
 
     def _look_up(self, family: str, type_name: str) -> Source:
         compute_type(family, type_name)

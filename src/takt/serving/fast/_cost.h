@@ -8,7 +8,7 @@ typedef struct {
 typedef struct {
     int64_t n_tokens, n_rows;
     const double *tokens_ns, *rows_ns, *floor_ns;
-    Grid decode, prompt, alone, factor, watts;
+    Grid decode, mixed, prompt, alone, factor, watts;
     double prompt_w, idle_w;
     int64_t groups;
 } Table;
@@ -72,7 +72,7 @@ static int64_t step_cost(const Table *table, const Load *load, double *joules) {
     work = work + counted(table->rows_ns, table->n_rows, rows);
     double generating = 0.0;
     if (load->users) {
-        double attention = grid_at(&table->decode, (double)load->users, mean);
+        double attention = grid_at(load->chunks ? &table->mixed : &table->decode, (double)load->users, mean);
         work = work + attention;
         generating = counted(table->tokens_ns, table->n_tokens, load->drafted) +
                      counted(table->rows_ns, table->n_rows, load->users);

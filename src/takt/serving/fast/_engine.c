@@ -101,6 +101,7 @@ static Pool pool_from(const int64_t *n, const double *f) {
     table->floor_ns = (f += n[19]);
     f += n[21];
     table->decode = grid_from(&f, n[20], n[21]);
+    table->mixed = grid_from(&f, n[20], n[21]);
     table->prompt = grid_from(&f, n[22], n[23]);
     table->alone = grid_from(&f, n[22], n[23]);
     table->factor = grid_from(&f, n[24], n[25]);

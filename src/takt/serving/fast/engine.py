@@ -114,8 +114,9 @@ def _integers(pool: Pool) -> bytes:
 def _floats(pool: Pool) -> bytes:
     table = pool.table
     first = np.array([pool.send_ns_per_token, table.prompt_w, table.idle_w])
-    alone_ns = table.prompt_ns if table.alone_ns is None else table.alone_ns
-    grids = (table.decode_ns, table.prompt_ns, alone_ns, table.factor, table.decode_w)
+    alone_ns = table.alone_ns or table.prompt_ns
+    mixed_ns = table.mixed_ns or table.decode_ns
+    grids = (table.decode_ns, mixed_ns, table.prompt_ns, alone_ns, table.factor, table.decode_w)
     parts = [first, table.tokens_ns, table.rows_ns, table.floor_ns, *map(_grid, grids)]
     return np.concatenate(parts).astype(np.float64).tobytes()
 
