@@ -218,6 +218,35 @@ def test_few_new_tokens_after_a_long_context_take_as_long_as_one_walk_past_it():
     assert here.attention_prompt(1, 64, 16384, 32, 8, 128, window=128) < once / 5
 
 
+@pytest.mark.parametrize(
+    ("name", "users", "context", "kv_heads", "seconds"),
+    [
+        ("rtx-pro-6000", 128, 923, 8, 575.0e-6),
+        ("rtx-pro-6000", 128, 923, 4, 573.9e-6),
+        ("rtx-pro-6000", 32, 410, 8, 74.2e-6),
+        ("rtx-4090", 128, 512, 8, 765.4e-6),
+        ("rtx-4090", 32, 1024, 8, 294.8e-6),
+    ],
+)
+def test_a_query_beside_prompts_costs_a_block_of_queries_however_few_the_heads_of_keys(
+    name, users, context, kv_heads, seconds
+):
+    """LLMServingSim (MIT; tools/kernel_tables/mixed_calls.csv), vLLM: calls with 16 tokens of a prompt, less those alone."""
+    here = kernels(name)
+    beside_s = here.attention_beside(users, context, 32, kv_heads, 128)
+    assert beside_s == pytest.approx(seconds, rel=0.15)
+    assert beside_s > 1.2 * here.attention_decode(users, context, 32, kv_heads, 128)
+
+
+@given(st.sampled_from(("rtx-pro-6000", "l40s", "a100-sxm")), sizes, sizes, growth)
+def test_attention_beside_prompts_is_never_shorter_and_grows(name, users, context, more):
+    here = kernels(name)
+    once = here.attention_beside(users, context, 32, 8, 128)
+    assert rises(here.attention_decode(users, context, 32, 8, 128), once)
+    assert rises(once, here.attention_beside(users * more, context, 32, 8, 128))
+    assert rises(once, here.attention_beside(users, context * more, 32, 8, 128))
+
+
 # -- what a figure rests on -----------------------------------------------------------------------
 
 

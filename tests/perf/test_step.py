@@ -107,6 +107,20 @@ def test_a_mixed_step_is_never_shorter_than_its_parts(name, where, split, n, lon
     assert mixed * ROUNDING >= here.prompt(texts, new).time_s
 
 
+def test_only_where_one_call_serves_both_do_prompts_make_attention_of_others_longer():
+    users, seen = np.asarray(64.0), np.asarray(1500.0)
+    for chip_name, engine, longer in (
+        ("a100-sxm", "vllm", True),
+        ("h200-sxm", "vllm", False),
+        ("a100-sxm", "trtllm", False),
+    ):
+        here = on(chip_name=chip_name, engine=engine)
+        added = here.mixed(64, 1500, 1, 16).time_s - here.decode(64, 1500).time_s
+        beside = here.beside_s(users, seen)
+        assert (beside > 0) == longer
+        assert added > beside
+
+
 @given(st.sampled_from(("h20", "gaudi3")), models, splits, users, contexts, st.floats(1, 16))
 @settings(max_examples=60)
 def test_more_bandwidth_is_never_slower(where, name, split, n, long, more):

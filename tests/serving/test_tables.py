@@ -36,6 +36,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "latent": ("deepseek-v3", "h200-sxm", {"tp": 8, "precision": FP8}),
     "windows": ("gpt-oss-120b", "b200-sxm", {"tp": 2, "precision": MXFP4}),
     "sparse": ("deepseek-v3.2", "h200-sxm", {"tp": 8, "ep": 8, "precision": FP8}),
+    "one call": ("llama-3.3-70b", "a100-sxm", {"tp": 4}),
     "roofline": ("llama-3.3-70b", "gaudi3", {"tp": 8}),
 }
 CHUNK = 8192

@@ -8,7 +8,9 @@ Results go to stdout, everything else to stderr. Exit status: 0 done; 1 the mach
 2 the user's mistake; 130 interrupted.
 """
 
+import contextlib
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -123,7 +125,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _report(error)
         raise SystemExit(2) from None
     try:
-        _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        try:
+            _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()  # here and not at exit, where an error could only be ignored
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        _drop_output()
+        if not isinstance(error, BrokenPipeError):  # whoever read has seen enough
+            at = f" ({error.filename})" if error.filename else ""
+            sys.stderr.write(f"error: {error.strerror or error}{at}\n")
+        raise SystemExit(1) from None
     except TaktError as error:
         if debug:
             traceback.print_exc()
@@ -135,6 +148,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if str(interrupt):  # how to go on from here
             sys.stderr.write(f"{interrupt}\n")
         raise SystemExit(130) from None
+
+
+def _drop_output() -> None:
+    """Let what stdout still holds go nowhere: the exit would try to write it again."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _dispatch(arguments: list[str]) -> None:

@@ -181,7 +181,7 @@ class _Load:
         ends = generating * tokens / output
         # Prompts of one's own copy take turns with its steps; those read elsewhere don't.
         own_s = ends * self.reading.added_s * self.workers / self.reading.readers
-        step_s = clean_s + (0.0 if self.apart else own_s)
+        step_s = clean_s + (0.0 if self.apart else own_s + self._beside_s(generating, ends))
         work_s = ends * self.workers * self.reading.added_s / self.reading.readers
         tpot_s = step_s / tokens
         waiting_s = self._waiting_s(step_s, work_s, tpot_s)
@@ -190,6 +190,12 @@ class _Load:
         wanted = share * (output * tpot_s) / (ttft_s + output * tpot_s)
         pace = _Pace(step_s=step_s, work_s=work_s, tpot_s=tpot_s, ttft_s=ttft_s)
         return pace, 0.5 * (generating + np.clip(wanted, np.minimum(share, 0.5), share))
+
+    def _beside_s(self, generating: Floats, ends: Floats) -> Floats:
+        """What steps are longer on average because attention of users shares its call with prompts, in some of them."""
+        chunks = np.maximum(self.prompt / self.steps.engine.chunk_tokens, 1.0)
+        longer_s = self.steps.beside_s(generating, self.context)
+        return np.minimum(ends * chunks * self.workers / self.reading.readers, 1.0) * longer_s
 
     def _waiting_s(self, step_s: Floats, work_s: Floats, tpot_s: Floats) -> Floats:
         """How long a prompt waits for others, where readers have `work_s` to do in each step."""
@@ -252,7 +258,8 @@ def corrected(
     """A computed closed loop as measurements have it.
 
     Pace, waiting and energy by effects of their own; rates follow from the first two (Little's law), so that
-    the figures agree with each other.
+    the figures agree with each other. Of one copy: its joules are no more than its boards may draw, however the
+    effects, which were fitted apart, multiply.
     """
     prompt, output = sizes(prompt_tokens, output_tokens)
     context, prompts = prompt + output / 2, prompt / np.maximum(output, 1.0)
@@ -262,6 +269,8 @@ def corrected(
 
     tpot_s, ttft_s = service.tpot_s * factor("tpot"), service.ttft_s * factor("ttft")
     rate = service.users / (ttft_s + np.maximum(output - 1.0, 0.0) * tpot_s)
+    most_w = (steps.deployment.chip.power.tdp_w or np.inf) * steps.deployment.n_chips
+    energy_j = np.minimum(service.j_per_output_token * factor("energy"), most_w / (rate * output))
     return replace(
         service,
         tpot_s=tpot_s,
@@ -269,5 +278,5 @@ def corrected(
         requests_per_s=rate,
         output_tokens_per_s=rate * output,
         total_tokens_per_s=rate * (output + prompt),
-        j_per_output_token=service.j_per_output_token * factor("energy"),
+        j_per_output_token=energy_j,
     )

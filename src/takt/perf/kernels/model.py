@@ -121,11 +121,11 @@ class Kernels:
         kv: str = "bf16",
         window: ArrayLike | None = None,
     ) -> Floats:
-        """`attention_decode` in a call that reads prompts too, for engines with one kernel for both.
+        """`attention_decode` in a call that reads prompts too, by a kernel that serves both alike.
 
         The query of each user is a block of queries there, once for every head: it multiplies as much as a full one does,
-        for keys in whole blocks. Heads that share keys gain nothing from it. As `attention_decode` where that is
-        longer, and where no engine was measured so.
+        for keys in whole blocks, and heads that share keys gain nothing from it. Never less than apart; no more
+        where such calls of the engine were not measured.
         """
         apart_s = self.attention_decode(batch, context, n_heads, n_kv_heads, head_dim, kv, window)
         block = self.sources.query_block()
