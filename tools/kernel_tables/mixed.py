@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from takt.chips import load_accelerator
-from takt.perf.kernels.work import Floats
 
-from .columns import CHIPS, read_columns, rows_where
+from .columns import CHIPS, Table, read_columns, rows_where
 from .tables import FitRow
 
 __all__ = ["mixed_fits"]
@@ -27,7 +26,8 @@ _ROWS = np.geomspace(20, 500, 400)
 
 
 def mixed_fits(walks: list[FitRow]) -> list[FitRow]:
-    """(query rows at the chip's peak, keys of a block) by chip and over both; errors on the other chip for the joint one."""
+    """(query rows at the chip's peak, keys of a block) by chip, and for other chips the middle of both; its error is the
+    larger of each chip's on the other."""
     table = read_columns(_CALLS)
     of_chip = {row.chip: row.parameters[0] for row in walks}
     sets = {}
@@ -35,30 +35,27 @@ def mixed_fits(walks: list[FitRow]) -> list[FitRow]:
         part = rows_where(table, table["gpu"] == gpu)
         chip = load_accelerator(CHIPS[gpu])
         reread = part["users"] * part["context_tokens"] * _WIDTH * 4 > chip.memory.on_chip_bytes
-        part = rows_where(part, ~reread)
         peak = chip.ops_per_s("bf16")
-        sets[chip.id] = _Calls(part, peak, of_chip[chip.id] / peak)
-    calls = list(sets.values())
-    found = {name: _best([each]) for name, each in sets.items()}
-    joint = _best(calls)
+        sets[chip.id] = _Calls(rows_where(part, ~reread), peak, of_chip[chip.id] / peak)
+    found = {name: each.best() for name, each in sets.items()}
+    rows, keys = zip(*found.values(), strict=True)
+    middle = (float(np.exp(np.mean(np.log(rows)))), float(np.median(keys)))
     apart = [
         each.error(*found[other]) for name, each in sets.items() for other in sets if other != name
     ]
-    rows = [
-        _row(name, found[name], each.error(*found[name]), len(each.seconds))
-        for name, each in sets.items()
-    ]
-    return [*rows, _row("", joint, max(apart), sum(len(each.seconds) for each in calls))]
+    out = [_row(name, found[name], each.error(*found[name]), each.n) for name, each in sets.items()]
+    return [*out, _row("", middle, max(apart), sum(each.n for each in sets.values()))]
 
 
 class _Calls:
     """Measured calls of one chip."""
 
-    def __init__(self, part: dict[str, Floats], peak: float, walk_s: float) -> None:
+    def __init__(self, part: Table, peak: float, walk_s: float) -> None:
         self.seconds = part["median_us"] * 1e-6
         self.prompt_s = part["prompt_alone_us"] * 1e-6
         self.heads = part["users"] * part["n_heads"]
         self.context = part["context_tokens"].astype(float)
+        self.n = len(self.seconds)
         self.peak, self.walk_s = peak, walk_s
 
     def error(self, rows: float, keys: float) -> float:
@@ -69,11 +66,10 @@ class _Calls:
         guess = self.prompt_s + np.maximum(blocks_s, alone_s)
         return float(np.median(np.abs(guess / self.seconds - 1)))
 
-
-def _best(sets: list[_Calls]) -> tuple[float, float]:
-    trials = [(float(rows), float(keys)) for keys in _KEYS for rows in _ROWS]
-    errors = [max(calls.error(*trial) for calls in sets) for trial in trials]
-    return trials[int(np.argmin(errors))]
+    def best(self) -> tuple[float, float]:
+        """The parameters of the least error."""
+        trials = [(float(rows), float(keys)) for keys in _KEYS for rows in _ROWS]
+        return trials[int(np.argmin([self.error(*trial) for trial in trials]))]
 
 
 def _row(chip: str, parameters: tuple[float, float], error: float, n: int) -> FitRow:

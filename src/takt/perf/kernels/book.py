@@ -78,7 +78,6 @@ class QueryBlock:
 
     rows: float
     keys: float
-    error: float
 
 
 def decode_seconds(codes: bytes, shape: tuple[int, ...]) -> Floats:
@@ -164,8 +163,7 @@ def query_blocks() -> Mapping[tuple[str, str], QueryBlock]:
     for row in _fit_rows():
         if row["family"] == "mixed_attention":
             rows, keys = row["parameters"]
-            block = QueryBlock(rows=rows, keys=keys, error=float(row["error"]))
-            blocks[str(row["chip"]), str(row["type"])] = block
+            blocks[str(row["chip"]), str(row["type"])] = QueryBlock(rows=rows, keys=keys)
     return MappingProxyType(blocks)
 
 
