@@ -129,7 +129,7 @@ def test_a_model_too_large_says_by_how_much() -> None:
     row = row_of(LARGE, Request(max_chips=2), gigabytes=24)
     assert row.reason is not None
     assert row.reason.startswith("too small: 36.")
-    assert "on each of 2 chips, room for 21." in row.reason
+    assert "on each of 2 chips, room for 20." in row.reason
     assert (row.chips, row.served, row.alone, row.frontier) == (None, None, None, ())
 
 

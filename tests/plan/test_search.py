@@ -22,7 +22,7 @@ from takt.plan.search.front import Point, beats, hides, unbeaten
 from takt.plan.search.parts import chip_parts
 from takt.plan.search.solver import Kind, solve
 from takt.plan.search.traffic import sizes_of
-from takt.plan.search.trial import Trials, missed
+from takt.plan.search.trial import Trials, missed, misses
 from takt.plan.search.ways import Way
 from takt.serving.sweeps import Processes, Store
 from takt.serving.workloads import workload_of
@@ -96,6 +96,34 @@ def test_more_traffic_than_a_simulation_takes_is_simulated_as_a_share() -> None:
     requests, share = many.share(many.sizes(), 100_000.0)
     assert share > 1 and requests <= 40_000
     assert question().share(question().sizes(), 5.0) == (300, 1)
+
+
+def test_a_workload_that_ends_soon_is_planned_for_as_traffic_that_goes_on() -> None:
+    """Otherwise all its requests would be those while the fleet fills up, and no target could be missed."""
+    short = workload_of(rate=5.0, prompt="512", output="64", requests=50)
+    asked = question(rate=200.0, traffic=Traffic(source=short, rate=200.0))
+    assert sum(map(len, asked.rows(200.0, 300, 0))) == 300
+    endless = question(rate=200.0)
+    offer = gpus("l40s", apart=False)
+    assert search(asked, offer).pareto[0].chips == search(endless, offer).pareto[0].chips
+
+
+def test_a_target_of_which_nothing_was_measured_is_missed() -> None:
+    asked = question()
+    part = next(iter(chip_parts(asked, load_accelerator("h100-sxm"), asked.sizes())))
+    way = Way((part,), rate=5.0, output=64.0)
+    run = Trials(asked, asked.sizes(), 5.0).run(way, (1,), 0)
+    assert not misses([run], asked.targets) and not missed(run, asked.targets)
+    nothing = replace(run, latency_ms={})
+    assert missed(nothing, asked.targets) == ("ttft", "tpot")
+    assert "nothing of 300 requests was measured" in misses([nothing], asked.targets)[0]
+
+
+def test_answers_of_one_token_have_no_pace_and_miss_no_target_of_one() -> None:
+    asked = question(traffic=traffic(5.0, output="1"), targets=Targets(tpot_s=1e-6))
+    found = search(asked, gpus("l40s", apart=False))
+    assert found.winner is not None and found.winner.figures.tokens_per_s_user is None
+    assert found.targets.tpot_s is None and not found.winner.figures.tpot_s
 
 
 # Bounds
@@ -218,6 +246,13 @@ def test_small_differences_do_not_add_up_to_a_plan_that_is_lost() -> None:
     chain = [point(usd=1.0 + 0.1 * i, pace_s=0.01 * 0.96**i, m2=1.0 + 0.1 * i) for i in range(5)]
     assert all(beats(a, b) for a, b in pairwise(chain))
     assert unbeaten(chain) == [0, 2, 4]
+
+
+def test_of_plans_that_are_alike_and_cost_the_same_the_better_one_stays() -> None:
+    slow, quick = point(j_per_token=1.04, first_s=0.8), point(first_s=0.09)
+    assert unbeaten([slow, quick]) == [1]
+    assert unbeaten([quick, slow]) == [0]
+    assert unbeaten([slow, replace(quick, usd_per_h=1.02)]) == [0]  # no dearer one for that
 
 
 FIGURE = st.floats(0.1, 10.0)
@@ -354,6 +389,37 @@ def test_dearer_power_costs_what_the_joules_say() -> None:
     assert usual.usd_per_mtok and figures.usd_per_mtok and usual.kg_co2_per_mtok
     kwh_per_mtok = usual.kg_co2_per_mtok / site.carbon_kg_per_kwh
     assert figures.usd_per_mtok - usual.usd_per_mtok == pytest.approx(kwh_per_mtok, rel=1e-6)
+
+
+def test_cheaper_power_takes_nothing_off_a_price_that_was_stated() -> None:
+    offer = gpus("l40s", apart=False)
+    cheap = default_site().changed(power_usd_per_kwh=0.0)
+    stated = search(question(site=cheap, prices={"l40s": 0.01}), offer)
+    usual = search(question(site=cheap), offer)
+    assert stated.winner is not None and usual.winner is not None
+    assert stated.winner.figures.usd_per_h == pytest.approx(0.01 * stated.winner.chips)
+    of_catalogue = search(question(), offer).winner
+    assert of_catalogue is not None
+    assert (usual.winner.figures.usd_per_h or 0) < (of_catalogue.figures.usd_per_h or 0)
+    assert all((row.usd_per_mtok or 0) >= 0 for row in stated.what_ifs)
+
+
+def test_what_if_names_plans_of_the_answer_or_of_other_chips_and_the_winner_at_todays_prices() -> (
+    None
+):
+    found = answer()
+    assert found.winner is not None
+    shown = {plan.id for plan in found.pareto}
+    bases = {plan.id.partition(" seqs")[0].split(" x ")[1] for plan in found.pareto}
+    for row in found.what_ifs:
+        if row.name != "traffic":
+            assert row.winner in shown or row.winner.split(" x ")[1] not in bases
+    same = {each.name: each for each in found.what_ifs if "%" in each.value}
+    offer = gpus("h100-sxm", "l40s")
+    for row in same.values():
+        chip, price = row.name.removeprefix("price of "), float(row.value.split()[0].strip("$"))
+        again = search(question(prices={chip: price}), offer).winner
+        assert again is not None and again.id == row.winner
 
 
 def test_more_traffic_needs_more_chips() -> None:

@@ -200,6 +200,7 @@ def test_the_cache_holds_as_many_users_as_fit_the_memory(case: str) -> None:
         steps.deployment,
         context,
         reserve_fraction=engine_of("vllm").reserve_fraction,
+        fixed_bytes=engine_of("vllm").fixed_bytes,
         activation_tokens=policy.max_step_tokens // groups,
     )
     assert policy.kv_tokens // context == max_users(memory, steps.deployment)

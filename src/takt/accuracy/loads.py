@@ -43,6 +43,7 @@ def room_of(setup: Setup, context: Floats, steps: StepModel) -> tuple[Floats, ND
             setup.deployment,
             float(tokens),
             reserve_fraction=steps.engine.reserve_fraction,
+            fixed_bytes=steps.engine.fixed_bytes,
             activation_tokens=steps.engine.chunk_tokens,
         )
         fits[i] = memory.free_bytes > 0

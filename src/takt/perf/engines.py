@@ -28,6 +28,7 @@ class Engine:
     user_s: float
     launch_s: float
     reserve_fraction: float
+    fixed_bytes: float
     chunk_tokens: int
     first_s: float
     burst: float
@@ -55,6 +56,7 @@ def engine_of(name: str) -> Engine:
         user_s=float(rows["user_s"]["value"]),
         launch_s=float(rows["launch_s"]["value"]),
         reserve_fraction=float(rows["reserve_fraction"]["value"]),
+        fixed_bytes=float(rows["fixed_bytes"]["value"]),
         chunk_tokens=int(rows["chunk_tokens"]["value"]),
         first_s=float(rows["first_s"]["value"]),
         burst=float(rows["burst"]["value"]),

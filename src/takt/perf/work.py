@@ -81,11 +81,12 @@ def memory_of(
     *,
     reserve_fraction: float,
     activation_tokens: int,
+    fixed_bytes: float = 0.0,
 ) -> Memory:
     """Memory of one chip: weights and caches divided over the chips of the copy.
 
-    `reserve_fraction` of the capacity is the engine's (graphs, workspaces, fragmentation); activations of
-    `activation_tokens` tokens are held four times over at the widest place of a layer.
+    `reserve_fraction` of the capacity is the engine's (graphs, workspaces, fragmentation), and `fixed_bytes` however
+    large the chip; activations of `activation_tokens` tokens are held four times over at the widest place of a layer.
     """
     chips = deployment.n_chips
     widest = max(
@@ -101,7 +102,7 @@ def memory_of(
     return Memory(
         capacity_bytes=capacity,
         weight_bytes=(weight_bytes(model, deployment) + _copied_bytes(model, deployment)) / chips,
-        reserve_bytes=reserve_fraction * capacity + activations,
+        reserve_bytes=reserve_fraction * capacity + fixed_bytes + activations,
         user_bytes=user / chips,
     )
 

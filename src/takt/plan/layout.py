@@ -100,6 +100,7 @@ def room_for_users(model: Outline, deployment: Deployment, request: Request) -> 
         deployment,
         request.context_tokens,
         reserve_fraction=engine.reserve_fraction,
+        fixed_bytes=engine.fixed_bytes,
         activation_tokens=min(engine.chunk_tokens, request.prompt_tokens),
     )
     return 0 if memory.free_bytes <= 0 else max_users(memory, deployment)
@@ -188,7 +189,7 @@ def _too_small(
     deployment = _deployment(chip, layout, precision, request)
     engine = engine_of(deployment.engine)
     memory = memory_of(
-        model, deployment, request.context_tokens, reserve_fraction=engine.reserve_fraction,
+        model, deployment, request.context_tokens, reserve_fraction=engine.reserve_fraction, fixed_bytes=engine.fixed_bytes,
         activation_tokens=min(engine.chunk_tokens, request.prompt_tokens),
     )  # fmt: skip
     need = memory.weight_bytes + memory.user_bytes

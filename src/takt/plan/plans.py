@@ -104,7 +104,8 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What a plan gives. Latencies in seconds by percentile (`PERCENTILES`); None where a price or a power is unknown.
+    """What a plan gives. Latencies in seconds by percentile (`PERCENTILES`); None where a price or a power is unknown, and
+    for the pace of answers of one token, which have none.
 
     `goodput`: share of requests within the targets; `curves`: figure → pairs (seconds, share of requests at most
     that long), for plots.
@@ -115,7 +116,7 @@ class Figures:
     e2e_s: Mapping[str, Measure]
     goodput: float
     throughput_tok_s: float
-    tokens_per_s_user: float
+    tokens_per_s_user: float | None
     utilisation: float
     kv_occupancy: float
     usd_per_h: float | None
@@ -178,6 +179,8 @@ class PlanSet:
     """The answer: plans that no other beats, cheapest first; `nearest` where none meets the targets.
 
     `proof`: sentences that say why the rest was dropped, in numbers; `assumptions`: (what, value, kind, source).
+    `context_tokens`: positions that a server must give a request, so that the longest that was simulated fits; at most the
+    model's own limit, None where nobody said.
     """
 
     model: str
@@ -185,6 +188,7 @@ class PlanSet:
     rate: float
     prompt_tokens: float
     output_tokens: float
+    context_tokens: int | None = None
     targets: Targets
     limits: Limits
     seed: int

@@ -122,6 +122,7 @@ def policy_of(
         deployment,
         expected_context,
         reserve_fraction=engine.reserve_fraction if reserve_fraction is None else reserve_fraction,
+        fixed_bytes=engine.fixed_bytes,
         activation_tokens=-(-step_tokens // groups),
     )
     max_users(memory, deployment)  # says what is missing where the weights don't fit

@@ -225,6 +225,7 @@ class Finder:
     def _found(self, way: Way, counts: Counts, runs: Sequence[Run], *, sure: bool) -> Found:
         plan = plan_of(self.question, way, counts, runs)
         figures = plan.figures
+        first = figures.ttft_s.get(self.question.targets.ttft_at)
         point = Point(
             # Without what power costs beyond the catalogue's prices: bounds have none of it either.
             usd_per_h=way.usd_per_h(counts),
@@ -233,6 +234,7 @@ class Finder:
             j_per_token=figures.j_per_token,
             mw=figures.mw,
             m2=figures.floor_m2,
+            first_s=first.mean if first else 0.0,
         )
         return Found(plan=plan, way=way, counts=counts, point=point, sure=sure)
 

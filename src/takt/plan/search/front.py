@@ -8,7 +8,7 @@ take. Knows no chips.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, log
 
 __all__ = ["Point", "beats", "hides", "unbeaten"]
 
@@ -17,7 +17,10 @@ _SAME = 0.05  # figures closer than this are no difference that anyone would act
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A plan's figures, or the least that they can be. `usd_per_h` is of the priced chips only."""
+    """A plan's figures, or the least that they can be. `usd_per_h` is of the priced chips only.
+
+    `first_s`, to the first token, decides only between plans that are alike in the rest.
+    """
 
     usd_per_h: float
     unpriced: Mapping[str, int]
@@ -25,6 +28,7 @@ class Point:
     j_per_token: float | None
     mw: float | None
     m2: float | None
+    first_s: float = 0.0
 
 
 def _costs(a: Point, b: Point) -> list[tuple[float, float]]:
@@ -62,12 +66,13 @@ def beats(a: Point, b: Point) -> bool:
 
 
 def unbeaten(points: Sequence[Point]) -> list[int]:
-    """Indices of the points that none of these beats, in their order; of those that differ by nothing that counts the first.
+    """Indices of the points that none of these beats, in their order; of those that differ by nothing that counts the
+    cheapest, and of as cheap ones the better.
 
     Differences that do not count add up along a chain of plans, so each is held against those kept, the cheapest first: what
     is left out is beaten by one that is kept.
     """
-    order = sorted(range(len(points)), key=lambda i: (_dear(points[i]), i))
+    order = sorted(range(len(points)), key=lambda i: (_dear(points[i]), _size(points[i]), i))
     kept: list[int] = []
     for i in order:
         if not any(beats(points[j], points[i]) or _alike(points[j], points[i]) for j in kept):
@@ -79,6 +84,12 @@ def unbeaten(points: Sequence[Point]) -> list[int]:
 def _dear(point: Point) -> tuple[bool, float, int]:
     """What beats a plan never comes after it, but where both cost the same."""
     return bool(point.unpriced), point.usd_per_h, sum(point.unpriced.values())
+
+
+def _size(point: Point) -> float:
+    """All figures but dollars as one, each by its relative size."""
+    figures = (point.pace_s, point.j_per_token, point.mw, point.m2, point.first_s)
+    return sum(log(figure) for figure in figures if figure)
 
 
 def _alike(a: Point, b: Point) -> bool:

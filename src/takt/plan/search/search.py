@@ -7,6 +7,7 @@ Same question, same bytes: one seed, a fixed order, no clocks. Knows no files.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from takt.serving.sweeps import Runner, Store
 
@@ -44,6 +45,8 @@ def search(
     """
     tell = progress or (lambda what, done, of: None)
     sizes = question.sizes()
+    if sizes.output <= 1:  # answers of one token have no time between tokens
+        question = replace(question, targets=replace(question.targets, tpot_s=None))
     check_length(question.model, question.request(sizes, question.precisions[0], longest=True))
     ways, dropped = ways_of(question, offer, sizes, lambda what: tell(what, 0, 0))
     trials = Trials(question, sizes, question.traffic.rate, runner=runner, store=store)
@@ -73,11 +76,10 @@ def _answer(
     rest = sorted(
         [*(found for found in finder.front if found not in kept), *finder.others], key=rank
     )
-    winner = kept[0] if kept else None
     plans = [*kept, *rest]
-    what_ifs = what_ifs_of(question, sizes, plans, winner) if winner else ()
+    what_ifs = what_ifs_of(question, sizes, kept, rest) if kept else ()
     bounds = [(way, stop.counts) for way, stop in finder.stopped if stop.stage == "bound"]
-    sensitivity = sensitivity_of(question, sizes, plans, winner, bounds) if winner else ()
+    sensitivity = sensitivity_of(question, sizes, kept, rest, bounds) if kept else ()
     return PlanSet(
         model=question.model.name,
         workload=question.traffic.description,

@@ -151,8 +151,8 @@ def lines_of_chip(priced: Sequence[Found], chip: str, now: float) -> list[Line]:
 
 
 def cheapest(lines: Sequence[Line], price: float) -> Line:
-    """The line that is lowest at a price."""
-    return min(lines, key=lambda line: (line.usd_per_h(price), line.id))
+    """The line that is lowest at a price; of equal ones the first."""
+    return min(lines, key=lambda line: round(line.usd_per_h(price), 9))
 
 
 def next_change(

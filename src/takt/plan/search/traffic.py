@@ -46,8 +46,11 @@ class Traffic:
         return tuple((tier.name, tier.priority) for tier in self.source.tiers)
 
     def rows(self, rate: float, requests: int, seed: int) -> Rows:
-        """So many REQUEST rows at a rate, in chunks; the same arguments give the same bytes."""
-        return tuple(self.source.at_rate(rate).limited(requests).requests(seed))
+        """So many REQUEST rows at a rate, in chunks; the same arguments give the same bytes.
+
+        A plan is for traffic that goes on: whatever end the source has of its own is put off.
+        """
+        return tuple(self.source.at_rate(rate).lasting(requests).requests(seed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ now otherwise. Knows no search.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from takt.serving import Fleet, simulate
 from takt.serving.results import LATENCIES as KNOWN
@@ -24,10 +25,12 @@ __all__ = [
     "Run",
     "Trial",
     "Trials",
+    "catalogue_share",
     "figures_of",
     "meter_kw",
     "missed",
     "misses",
+    "power_surcharge",
     "run_trial",
 ]
 
@@ -158,7 +161,9 @@ def missed(run: Run, targets: Targets) -> tuple[str, ...]:
     out = []
     for name in LATENCIES:
         most, at = getattr(targets, f"{name}_s"), getattr(targets, f"{name}_at")
-        if most is not None and run.latency_ms.get(name, {}).get(at, 0.0) > 1e3 * most:
+        if most is None or _has_none(run, name):
+            continue
+        if run.latency_ms.get(name, {}).get(at, inf) > 1e3 * most:
             out.append(name)
     if run.completed < run.requests:
         out.append("completed")
@@ -170,13 +175,18 @@ def misses(runs: Sequence[Run], targets: Targets) -> tuple[str, ...]:
     out = []
     for name in LATENCIES:
         most, at = getattr(targets, f"{name}_s"), getattr(targets, f"{name}_at")
+        if most is None or all(_has_none(run, name) for run in runs):
+            continue
+        words = {"ttft": "first token", "tpot": "a token", "e2e": "whole answer"}[name]
         found = [run.latency_ms[name][at] for run in runs if name in run.latency_ms]
-        if most is None or not found:
+        if not found:
+            out.append(
+                f"{words}: nothing of {sum(run.requests for run in runs):,} requests was measured"
+            )
             continue
         interval = Interval.of(found)
         if interval.mean + (interval.half_width or 0.0) > 1e3 * most:
             spread = f" ± {interval.half_width:.3g}" if interval.half_width else ""
-            words = {"ttft": "first token", "tpot": "a token", "e2e": "whole answer"}[name]
             out.append(
                 f"{words} {at} {interval.mean:.4g}{spread} ms, asked for {1e3 * most:.4g} ms"
             )
@@ -184,6 +194,11 @@ def misses(runs: Sequence[Run], targets: Targets) -> tuple[str, ...]:
     if lost:
         out.append(f"{lost:,} of {sum(run.requests for run in runs):,} requests turned away")
     return tuple(out)
+
+
+def _has_none(run: Run, name: str) -> bool:
+    """Whether answers of one token each leave no time between tokens; not whether nothing was measured at all."""
+    return name == "tpot" and "tpot" not in run.latency_ms and "e2e" in run.latency_ms
 
 
 def figures_of(question: Question, way: Way, counts: Counts, runs: Sequence[Run]) -> Figures:
@@ -194,7 +209,7 @@ def figures_of(question: Question, way: Way, counts: Counts, runs: Sequence[Run]
     usd = None if way.unpriced(counts) else way.usd_per_h(counts)
     kwh = None if joules is None else joules * _at_meter(way, counts) / 3.6
     if usd is not None and kwh is not None:
-        usd += _power_surcharge(question, kwh * tokens_per_s * 3600 / 1e6)
+        usd += power_surcharge(question, way, counts, kwh * tokens_per_s * 3600 / 1e6)
     pace_ms = _mean([run.latency_ms["tpot"]["mean"] for run in runs if "tpot" in run.latency_ms])
     return Figures(
         ttft_s=_measures(runs, "ttft"),
@@ -202,7 +217,7 @@ def figures_of(question: Question, way: Way, counts: Counts, runs: Sequence[Run]
         e2e_s=_measures(runs, "e2e"),
         goodput=_mean([run.goodput for run in runs]),
         throughput_tok_s=_mean([run.throughput_tok_s for run in runs]),
-        tokens_per_s_user=1e3 / pace_ms if pace_ms else 0.0,
+        tokens_per_s_user=1e3 / pace_ms if pace_ms else None,
         utilisation=_mean([run.utilisation for run in runs]),
         kv_occupancy=_mean([run.kv_occupancy for run in runs]),
         usd_per_h=usd,
@@ -224,20 +239,39 @@ def meter_kw(way: Way, counts: Counts, figures: Figures) -> float | None:
     return figures.j_per_token * _at_meter(way, counts) * way.rate * way.output / 1e3
 
 
-def _power_surcharge(question: Question, kw: float) -> float:
-    """Dollars an hour by which power costs more than in the catalogue's prices, which include it."""
-    from_catalogue = default_site().power_usd_per_kwh
-    return kw * (question.site.power_usd_per_kwh - from_catalogue)
+def power_surcharge(
+    question: Question, way: Way, counts: Counts, kw: float, usd_per_kwh: float | None = None
+) -> float:
+    """Dollars an hour by which power costs more than in the catalogue's prices, which include it; `usd_per_kwh`: at another price.
+
+    Where it costs less, only prices of the catalogue become less: what somebody states is not known to hold any of it.
+    """
+    price = question.site.power_usd_per_kwh if usd_per_kwh is None else usd_per_kwh
+    dearer = price - default_site().power_usd_per_kwh
+    return kw * dearer * (1.0 if dearer > 0 else catalogue_share(question, way, counts))
+
+
+def catalogue_share(question: Question, way: Way, counts: Counts) -> float:
+    """Of a fleet's watts, the share of chips at prices of the catalogue."""
+    weights = _watts(way, counts)
+    stated = [any(chip in question.prices for chip in part.chips) for part in way.parts]
+    own = sum(weight for weight, each in zip(weights, stated, strict=True) if each)
+    return 1.0 - own / sum(weights)
 
 
 def _at_meter(way: Way, counts: Counts) -> float:
     """Joules at the meter for each of the chips: the parts' by their number of chips and watts."""
-    weights = [
+    weights = _watts(way, counts)
+    total = sum(weight * part.at_meter for weight, part in zip(weights, way.parts, strict=True))
+    return total / sum(weights)
+
+
+def _watts(way: Way, counts: Counts) -> list[float]:
+    """How much each part weighs in the fleet's power: by its limit, or by chips where that is unknown."""
+    return [
         (part.meter_w or float(part.pool.chips)) * n
         for part, n in zip(way.parts, counts, strict=True)
     ]
-    total = sum(weight * part.at_meter for weight, part in zip(weights, way.parts, strict=True))
-    return total / sum(weights)
 
 
 def _measures(runs: Sequence[Run], name: str) -> Mapping[str, Measure]:

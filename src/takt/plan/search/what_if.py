@@ -6,11 +6,13 @@ or better by its expected error, and more traffic, are simulated anew. Knows pla
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import inf
 
 from ..plans import WhatIf
 from .finder import Found
-from .parts import Part, with_pool
+from .parts import VARIED, Part, with_pool
 from .question import Question
+from .site import default_site
 from .size import Sized, size
 from .thresholds import (
     Line,
@@ -23,7 +25,7 @@ from .thresholds import (
     thresholds,
 )
 from .traffic import Sizes
-from .trial import Trials, meter_kw
+from .trial import Trials, catalogue_share, meter_kw, power_surcharge
 from .ways import Counts, Way
 
 __all__ = ["sensitivity_of", "what_ifs_of"]
@@ -36,32 +38,38 @@ _TONNE_KG = 1000.0
 
 
 def what_ifs_of(
-    question: Question, sizes: Sizes, plans: Sequence[Found], winner: Found
+    question: Question, sizes: Sizes, kept: Sequence[Found], rest: Sequence[Found]
 ) -> tuple[WhatIf, ...]:
-    """Other prices, power, carbon and traffic, each with the plan that is then the cheapest."""
-    priced = [found for found in plans if found.plan.figures.usd_per_h is not None]
+    """Other prices, power, carbon and traffic, each with the plan that is then the cheapest.
+
+    `kept`: the plans of the answer, the winner first; `rest`: others that were simulated.
+    """
+    winner, plans = kept[0], _candidates(kept, rest)
+    priced = _priced(plans)
     if winner not in priced:
-        return tuple(_growth(question, sizes, [winner]))
+        return tuple(_growth(question, sizes, [winner.way]))
+    ways = [found.way for found in _rivals(priced, winner)]
     return (
         *_prices(question, priced, winner),
-        *_power(question, _plain(priced, winner)),
-        *_carbon(question, _plain(plans, winner), _plain(priced, winner), winner),
-        *_growth(question, sizes, _rivals(priced, winner)),
+        *_power(question, priced),
+        *_carbon(question, plans, priced, winner),
+        *_growth(question, sizes, [*ways, *_plain_ways(winner.way, [*kept, *rest])]),
     )
 
 
 def sensitivity_of(
     question: Question,
     sizes: Sizes,
-    plans: Sequence[Found],
-    winner: Found,
+    kept: Sequence[Found],
+    rest: Sequence[Found],
     bounds: Sequence[tuple[Way, Counts]],
 ) -> tuple[WhatIf, ...]:
     """What the winner rests on, and from where on another plan is the cheapest.
 
     `bounds`: ways with the fewest replicas they can do with, for chips of which no plan was simulated.
     """
-    priced = [found for found in plans if found.plan.figures.usd_per_h is not None]
+    winner, plans = kept[0], _candidates(kept, rest)
+    priced = _priced(plans)
     if winner not in priced:
         return ()
     return (
@@ -85,25 +93,47 @@ def _prices(question: Question, priced: Sequence[Found], winner: Found) -> Itera
 
 def _power(question: Question, priced: Sequence[Found]) -> Iterator[WhatIf]:
     now = question.site.power_usd_per_kwh
-    lines = []
-    for found in priced:
-        kw = meter_kw(found.way, found.counts, found.plan.figures)
-        usd = found.plan.figures.usd_per_h or 0.0
-        lines.append(line_of(found, usd - (kw or 0.0) * now, kw or 0.0))
-    winner = cheapest(lines, now)
-    change = next_change(lines, winner, now, upwards=True)
-    for price in _POWER:
-        best = cheapest(lines, price)
-        text = "no price of power changes the winner"
+    # Dearer power adds to every price, cheaper power takes off the catalogue's only: the line has a bend at its price.
+    bend = default_site().power_usd_per_kwh
+    above = [_power_line(question, found, bend, upwards=True) for found in priced]
+    below = [_power_line(question, found, bend, upwards=False) for found in priced]
+    texts = []
+    for word, upwards in (("more", True), ("less", False)):
+        change = _power_change(below, above, bend, now, upwards=upwards)
         if change is not None:
-            text = (
-                f"changes only if power costs more than ${change[0]:.3g} a kWh: then {change[1].id}"
-            )
-        usd = best.usd_per_h(price)
+            texts.append(f"power costs {word} than ${change[0]:.3g} a kWh: then {change[1].id}")
+    text = "changes only if " + "; or if ".join(texts) if texts else ""
+    for price in _POWER:
+        best = cheapest(above if price >= bend else below, price)
         row = _row(
-            question, "price of power", f"${price:.3g} a kWh", best, usd, priced[0].way.output
-        )
-        yield replace(row, threshold=text)
+            question, "price of power", f"${price:.3g} a kWh", best, best.usd_per_h(price),
+            priced[0].way.output,
+        )  # fmt: skip
+        yield replace(row, threshold=text or "no price of power changes the winner")
+
+
+def _power_change(
+    below: Sequence[Line], above: Sequence[Line], bend: float, now: float, *, upwards: bool
+) -> tuple[float, Line] | None:
+    """The nearest price of power at which another plan than the first wins, on either side of the bend."""
+    pieces = [(below, now, bend)] if upwards and now < bend else []
+    pieces += [(above, now, bend)] if not upwards and now > bend else []
+    end = inf if upwards else 0.0
+    pieces.append((above, max(now, bend), end) if upwards else (below, min(now, bend), end))
+    for lines, start, last in pieces:
+        change = next_change(lines, lines[0], start, upwards=upwards)
+        if change is not None and (change[0] <= last if upwards else change[0] > last):
+            return change
+    return None
+
+
+def _power_line(question: Question, found: Found, bend: float, *, upwards: bool) -> Line:
+    """Dollars against the price of power, on one side of the price that the catalogue's prices hold."""
+    kw = meter_kw(found.way, found.counts, found.plan.figures) or 0.0
+    slope = kw if upwards else kw * catalogue_share(question, found.way, found.counts)
+    usd = found.plan.figures.usd_per_h or 0.0
+    at_bend = usd - power_surcharge(question, found.way, found.counts, kw)
+    return line_of(found, at_bend - slope * bend, slope)
 
 
 def _carbon(
@@ -140,14 +170,14 @@ def _carbon(
     )
 
 
-def _growth(question: Question, sizes: Sizes, rivals: Sequence[Found]) -> Iterator[WhatIf]:
+def _growth(question: Question, sizes: Sizes, ways: Sequence[Way]) -> Iterator[WhatIf]:
     """The same ways at more traffic, sized anew."""
     for times in _GROWTH:
         rate = question.traffic.rate * times
         trials = Trials(question, sizes, rate)
         best: tuple[float, Way, Counts] | None = None
-        for found in rivals:
-            way = replace(found.way, rate=rate)
+        for each in ways:
+            way = replace(each, rate=rate)
             sized = _sized(trials, way)
             if sized is None:
                 continue
@@ -242,9 +272,25 @@ def _sized(trials: Trials, way: Way) -> Sized | None:
     return sized if isinstance(sized, Sized) else None
 
 
-def _plain(plans: Sequence[Found], winner: Found) -> list[Found]:
-    """Without those that differ from the winner by their batches only."""
-    return [found for found in plans if found is winner or found.way.base != winner.way.base]
+def _candidates(kept: Sequence[Found], rest: Sequence[Found]) -> list[Found]:
+    """The plans of the answer, and of each way that has none there the first: batches of other sizes are no other plans."""
+    out = list(kept)
+    bases = {found.way.base for found in kept}
+    for found in rest:
+        if found.way.base not in bases and found.plan.meets:
+            out.append(found)
+            bases.add(found.way.base)
+    return out
+
+
+def _priced(plans: Sequence[Found]) -> list[Found]:
+    return [found for found in plans if found.plan.figures.usd_per_h is not None]
+
+
+def _plain_ways(way: Way, plans: Sequence[Found]) -> list[Way]:
+    """The same way with the engine's own batches: what little traffic asked for need not suit more of it."""
+    same = (found.way for found in plans if found.way.base == way.base)
+    return [each for each in same if VARIED not in each.words][:1]
 
 
 def _slowed(way: Way, sizes: Sizes, sign: int) -> Way:

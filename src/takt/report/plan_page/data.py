@@ -41,7 +41,7 @@ class FlatPlan:
     layout: str
     usd_per_mtok: float | None
     usd_per_h: float | None
-    tokens_per_s_user: float
+    tokens_per_s_user: float | None
     ttft_p99_ms: float | None
     tpot_mean_ms: float | None
     e2e_p99_ms: float | None
