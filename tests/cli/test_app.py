@@ -1,5 +1,6 @@
 """The command line itself: verbs found, errors shown, nothing heavy loaded."""
 
+import json
 import os
 import subprocess
 import sys
@@ -117,3 +118,46 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly() -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_a_terminal_cannot_show_is_escaped_as_in_json(options: list[str]) -> None:
+    arguments = ["compare", "llama-3.1-8b", "--chips", "h100-sxm", *options]
+    environment = {**os.environ, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "takt", *arguments]
+    plain, ascii_only = (
+        subprocess.run(
+            command, env={**environment, "PYTHONIOENCODING": encoding}, capture_output=True
+        )
+        for encoding in ("utf-8", "ascii")
+    )
+    assert (plain.returncode, ascii_only.returncode, ascii_only.stderr) == (0, 0, b"")
+    text = plain.stdout.decode()
+    escaped = "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in text)
+    assert ascii_only.stdout.decode("ascii") == escaped
+    if options:
+        assert json.loads(ascii_only.stdout) == json.loads(text)
+    else:
+        assert not text.isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("2 × 3", "2 \\u00d7 3"), ("😀", "\\ud83d\\ude00"), ("\udcff", "\\udcff")]
+)
+def test_any_text_has_an_escaped_form(
+    capsys: pytest.CaptureFixture[str], text: str, shown: str
+) -> None:
+    run(capsys, "--version")  # which makes the form known
+    assert text.encode("ascii", errors="takt-escaped").decode() == shown
+    if text.isprintable():
+        assert json.loads(f'"{shown}"') == text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell that closes files")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize(("arguments", "status"), [("chips show h100-sxm", 0), ("chip", 2)])
+def test_a_closed_stdout_or_stderr_is_no_failure(closed: str, arguments: str, status: int) -> None:
+    line = f'exec "$0" -m takt {arguments} {closed}'
+    done = subprocess.run(["sh", "-c", line, sys.executable], capture_output=True, text=True)
+    assert done.returncode == status and "Traceback" not in done.stderr
+    assert bool(done.stdout) == (status == 0 and closed == "2>&-")

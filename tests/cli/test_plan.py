@@ -5,9 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.plan.plans_for_tests import plan_set, unmet
 
-from takt.cli.plan_options import targets_of
+from takt.cli import plan as plan_verb
+from takt.cli.plan_options import targets_of, traffic_of
 from takt.errors import UsageError
+from takt.models.outlines import outline_of
+from takt.plan.export import plan_set_of
+from takt.plan.plans import PlanSet
+from takt.plan.search import Question
 
 from .conftest import Takt
 
@@ -108,6 +114,139 @@ def test_a_page_and_a_folder_are_written(takt: Takt, tmp_path: Path) -> None:
     assert (folder / "launch.sh").is_file() and (folder / "plan.json").is_file()
     status, _, err = takt("plan", MODEL, *arguments)
     assert status == 2 and "is there already" in err
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[PlanSet]:
+    """Whatever is asked, the answer is the last of these; taking it away makes a search a failure."""
+    answers = [plan_set()]
+    monkeypatch.setattr(plan_verb, "search", lambda *_, **__: answers[-1])
+    return answers
+
+
+def test_an_export_says_the_longest_request_of_the_plan(takt: Takt, tmp_path: Path) -> None:
+    folder = tmp_path / "deploy"
+    lengths = ("--prompt", "100-3000", "--output", "exp:200")
+    arguments = (*SMALL, *lengths, "--chips", "h100-sxm", "--export", folder, "--json")
+    status, out, err = takt("plan", MODEL, *arguments)
+    assert status == 0, err
+    tokens = json.loads(out)["context_tokens"]
+    exported = plan_set_of((folder / "plan.json").read_bytes())
+    assert exported.context_tokens == tokens and exported.winner
+    assert f"--max-model-len {tokens} " in (folder / "launch.sh").read_text(encoding="utf-8")
+    assert tokens <= min(pool.kv_tokens for pool in exported.winner.pools)
+    traffic = traffic_of(5.0, *lengths[1::2], None, cv=None, turns=None, prefix=None)
+    for seed in range(3):
+        for rows in traffic.rows(5.0, 300, seed):
+            assert (rows["prompt_tokens"] + rows["output_tokens"]).max() < tokens
+
+
+@pytest.mark.parametrize(
+    ("prompt", "output", "tokens"),
+    [("1024", "256", 1536), ("20000", "4000", 24_576), ("131000", "72", 131_072)],
+)
+def test_servers_take_a_little_more_than_the_longest_and_no_more_than_the_model(
+    prompt: str, output: str, tokens: int
+) -> None:
+    traffic = traffic_of(5.0, prompt, output, None, cv=None, turns=None, prefix=None)
+    question = Question(model=outline_of(MODEL), traffic=traffic, replications=2)
+    assert question.context_tokens(question.sizes()) == tokens
+
+
+def test_servers_take_the_longest_request_of_a_recording_wherever_it_is(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    rows = [f"{i},{9000 if i == 299 else 100},10" for i in range(300)]
+    log.write_text("arrival_s,prompt_tokens,output_tokens\n" + "\n".join(rows) + "\n")
+    traffic = traffic_of(None, None, None, str(log), cv=None, turns=None, prefix=None)
+    question = Question(model=outline_of(MODEL), traffic=traffic, requests=100, replications=2)
+    assert 9010 <= question.context_tokens(question.sizes()) <= 9010 * 9 / 8
+
+
+def test_files_are_checked_before_the_search(
+    takt: Takt, tmp_path: Path, answered: list[PlanSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered.clear()  # a search would fail
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "page.html").write_text("mine")
+    for arguments, complaint in (
+        (("--export", "out", "--html", "out"), "--html and --export are both to be written to out"),
+        (("--html", "a", "--resume", "./a"), "--html and --resume are both to be written to"),
+        (("--export", "mine", "--html", "mine/page.html"), "lies in the folder of --export"),
+        (("--export", "mine"), "mine is there already and is not an export"),
+        (("--export", "mine", "--force"), "mine is there already and is not an export"),
+        (("--export", "page.html", "--force"), "is not an export"),
+        (("--export", "no/where"), "--export: there is no directory no"),
+        (("--html", "mine"), "mine is a directory"),
+        (("--force",), "--force goes with --export"),
+    ):
+        status, out, err = takt("plan", MODEL, "--rate", 5, *arguments)
+        assert (status, out) == (2, "") and complaint in err, err
+    monkeypatch.setattr("os.access", lambda *_: False)
+    for option in ("--export", "--html", "--resume"):
+        status, _, err = takt("plan", MODEL, "--rate", 5, option, "new")
+        assert status == 2 and "can't be written to" in err, err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "page.html"]
+
+
+def test_force_replaces_an_export_and_nothing_else(
+    takt: Takt, tmp_path: Path, answered: list[PlanSet]
+) -> None:
+    folder = tmp_path / "deploy"
+    arguments = ("plan", MODEL, "--rate", 5, "--export", folder)
+    assert takt(*arguments)[0] == 0
+    before = (folder / "plan.json").read_bytes()
+    status, _, err = takt(*arguments)
+    assert status == 2 and "hint: a new name, or `--force`" in err
+    answered.append(plan_set(seed=7))
+    assert takt(*arguments, "--force")[0] == 0
+    assert (folder / "plan.json").read_bytes() != before
+    (folder / "kubernetes" / "secret.txt").write_text("mine")
+    status, _, err = takt(*arguments, "--force")
+    assert status == 2 and "kubernetes/secret.txt in it, which no export writes" in err
+    assert (folder / "kubernetes" / "secret.txt").read_text() == "mine"
+
+
+def test_the_answer_is_printed_whatever_becomes_of_the_files(
+    takt: Takt, tmp_path: Path, answered: list[PlanSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "chmod", full)
+        status, out, err = takt("plan", MODEL, "--rate", 5, "--json", "--export", tmp_path / "a")
+    assert status != 0 and "No space left" in err
+    assert json.loads(out)["winner"] == plan_set().pareto[0].id
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_that_cannot_be_made_is_an_error_after_the_answer(
+    takt: Takt, tmp_path: Path, answered: list[PlanSet]
+) -> None:
+    answered.append(unmet())
+    page, folder = tmp_path / "plan.html", tmp_path / "deploy"
+    status, out, err = takt("plan", MODEL, "--rate", 5, "--html", page, "--export", folder)
+    assert status == 2 and "No plan meets this; the nearest is" in out
+    assert f"error: no plan meets the targets: nothing is exported to {folder}\n" in err
+    assert page.is_file() and not folder.exists()
+
+
+def test_what_was_noticed_in_a_recording_is_said_on_stderr(
+    takt: Takt, tmp_path: Path, answered: list[PlanSet]
+) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("arrival_s,prompt_tokens,output_tokens\n2,9,9\n0,9,9\n1,0,9\n3,9,9\n4,0,0\n")
+    for more in ((), ("--json",)):
+        status, out, err = takt("plan", MODEL, "--trace", log, *more)
+        assert status == 0 and out
+        assert "note: arrivals were not in order: sorted\n" in err
+        assert "without tokens left out\n" in err
+
+
+def test_help_says_that_a_bare_number_is_milliseconds(takt: Takt) -> None:
+    _, out, _ = takt("plan", "--help")
+    assert "a bare number is milliseconds" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

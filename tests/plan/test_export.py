@@ -38,6 +38,7 @@ from takt.plan.export import (
     Settings,
     Unserved,
     check_argv,
+    check_folder,
     document_of,
     export_plan,
     json_of,
@@ -289,6 +290,57 @@ def test_options_of_tensorrt_llm_are_checked_too() -> None:
         check_options({"kv_cache_config": {"tokens_per_block": "32"}})
     with pytest.raises(UsageError, match="NIXL"):
         check_options({"cache_transceiver_config": {"backend": "nixl"}})
+
+
+_LONGEST = {"vllm": "--max-model-len", "sglang": "--context-length", "trtllm": "--max_seq_len"}
+
+
+def longest(files: dict[str, str]) -> set[int]:
+    """The longest request that each line of the script and of the manifests allows."""
+    options = "|".join(map(re.escape, _LONGEST.values()))
+    text = "\n".join(text for name, text in files.items() if name.endswith((".sh", ".yaml")))
+    return {int(found) for found in re.findall(rf"(?:{options})[\s\\'\"-]+(\d+)", text)}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("fleet", GPUS)
+def test_every_line_takes_the_longest_request_of_the_plan(fleet: Any, engine: str) -> None:
+    plan = of_engine(fleet(), engine)
+    files = export_files(plan_set(pareto=(plan,), context_tokens=9216), plan)
+    assert longest(files) == {9216}
+    for server in servers(plan):
+        starts = files["launch.sh"].count(_LONGEST[server.engine])
+        assert starts == sum(len(launch_commands(each, Settings())) for each in servers(plan))
+        manifest = files.get(f"kubernetes/{server.name}.yaml")
+        assert manifest is None or _LONGEST[server.engine] in manifest
+    assert "up to 9,216 tokens" in files["README.txt"]
+    assert plan_set_of(files["plan.json"].encode()).context_tokens == 9216
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_line_takes_a_request_that_a_cache_has_no_room_for(engine: str) -> None:
+    small = pool(kv_tokens=17_312, engine=engine)
+    groups = pool(kv_tokens=40_000, chips=8, layout=Layout(dp=8, ep=8), engine=engine)
+    for pools, most in (
+        ((small,), 17_312),
+        ((groups,), 4992),  # whole blocks of one of eight groups
+        ((small, groups), 4992),  # a router may send it to either
+    ):
+        plan = plan_of("p", *pools)
+        for wanted in (20_480, None):  # nobody said: Llama 3.3 would take 131,072
+            files = export_files(plan_set(pareto=(plan,), context_tokens=wanted), plan)
+            assert longest(files) == {most}
+        files = export_files(plan_set(pareto=(plan,), context_tokens=20_480), plan)
+        assert f"refuse requests of more than {most:,} tokens" in files["README.txt"]
+
+
+def test_no_line_takes_more_than_the_model_or_says_what_nobody_knows() -> None:
+    files = export_files(plan_set(context_tokens=1_000_000), gpu_only())
+    assert longest(files) == {131_072}
+    assert longest(export_files(plan_set(model="my/own"), gpu_only())) == set()
+    wished = Settings(context_tokens=2048)
+    files = export_files(plan_set(context_tokens=9216), gpu_only(), settings=wished)
+    assert longest(files) == {2048}
 
 
 # --- what serves ---
@@ -613,6 +665,66 @@ def test_nothing_is_overwritten_without_force_and_no_foreign_folder_with_it(tmp_
     assert (mine / "thesis.txt").read_text() == "years of work"
     with pytest.raises(UsageError, match="no directory"):
         export_plan(plan_set(), tmp_path / "no" / "such")
+
+
+def test_force_leaves_folders_that_only_look_like_an_export(tmp_path: Path) -> None:
+    first, folder = tmp_path / "first", tmp_path / "out"
+    export_plan(plan_set(), first)
+
+    def refused(complaint: str) -> None:
+        with pytest.raises(UsageError, match=complaint):
+            export_plan(plan_set(), folder, force=True)
+
+    folder.mkdir()
+    for name in ("launch.sh", "README.txt"):
+        (folder / name).write_text("mine")
+    (folder / "plan.json").write_text('{"format": "my-plan", "tasks": []}')
+    refused("not an export")
+    (folder / "plan.json").write_bytes((first / "plan.json").read_bytes())
+    (folder / "kubernetes").mkdir()
+    (folder / "kubernetes" / "notes.txt").write_text("mine")
+    refused("kubernetes/notes.txt in it")
+    (folder / "kubernetes" / "notes.txt").unlink()
+    (folder / "data").symlink_to(tmp_path)
+    refused("data in it")
+    (folder / "data").unlink()
+    export_plan(plan_set(), folder, force=True)
+    assert (folder / "launch.sh").read_bytes() == (first / "launch.sh").read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(first)
+    with pytest.raises(UsageError, match="not an export"):
+        export_plan(plan_set(), link, force=True)
+    assert (first / "plan.json").is_file() and link.is_symlink()
+
+
+def test_a_folder_is_checked_before_there_is_a_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_folder(tmp_path / "new")
+    with pytest.raises(UsageError, match="no directory"):
+        check_folder(tmp_path / "no" / "such")
+    with pytest.raises(UsageError, match="not an export"):
+        check_folder(tmp_path)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UsageError, match="can't be written to"):
+        check_folder(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (gpu_only(), "starts a replica or the router on"),
+        (plan_of("one", pool(replicas=1)), "starts a replica on"),
+        (plan_of("two", pool(replicas=2, engine="trtllm")), "starts a replica on"),
+        (lpu_only(), "starts nothing, and says why"),
+    ],
+    ids=["router", "one", "trtllm", "none"],
+)
+def test_the_readme_says_what_the_script_starts(plan: Plan, words: str) -> None:
+    files = export_files(plan_set(pareto=(plan,)), plan)
+    assert f"- launch.sh: {words}" in files["README.txt"]
+    routed = "the router" in words
+    assert ("router)" in files["launch.sh"]) == ("_HOSTS" in files["launch.sh"]) == routed
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

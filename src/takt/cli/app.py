@@ -8,13 +8,16 @@ Results go to stdout, everything else to stderr. Exit status: 0 done; 1 the mach
 2 the user's mistake; 130 interrupted.
 """
 
+import codecs
 import contextlib
 import importlib
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from takt import __version__
 from takt.errors import MachineFault, TaktError, UsageError, did_you_mean
@@ -96,6 +99,7 @@ VERBS = (
     ),
 )
 
+_ESCAPED = "takt-escaped"
 _HELP = """\
 Usage: takt VERB [ARGUMENTS]
 
@@ -119,6 +123,7 @@ TAKT_DEBUG=1..5 in the environment shows more (1: tracebacks).
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line (default: the process's own) and leave with SystemExit."""
+    _prepare_streams()
     try:
         debug = debug_level()
     except UsageError as error:
@@ -148,6 +153,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if str(interrupt):  # how to go on from here
             sys.stderr.write(f"{interrupt}\n")
         raise SystemExit(130) from None
+
+
+def _prepare_streams() -> None:
+    """Let stdout and stderr take any text, whatever the terminal can show and even where they are closed.
+
+    What an encoding lacks is written as in JSON (\\u00d7), so that `--json` stays JSON and nothing is lost.
+    """
+    codecs.register_error(_ESCAPED, _escaped)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this: nobody wants to read it
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors in (
+            "strict",
+            "surrogateescape",
+        ):
+            stream.reconfigure(errors=_ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """A handler of `codecs`: each 16-bit unit of what cannot be encoded as four hexadecimal digits."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    pairs = zip(units[::2], units[1::2], strict=True)
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in pairs), error.end
 
 
 def _drop_output() -> None:

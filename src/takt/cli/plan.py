@@ -5,16 +5,15 @@ Knows what the options mean and where answers go; how they read is `plan_text`, 
 
 import sys
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from takt import __version__
 from takt.cli.arguments import engine_named, prices_of
 from takt.cli.common import print_json
-from takt.cli.outputs import AsJson, writable
+from takt.cli.outputs import AsJson
+from takt.cli.plan_files import Outputs
 from takt.cli.plan_options import (
     limits_of,
     names_of,
@@ -26,11 +25,8 @@ from takt.cli.plan_options import (
 from takt.cli.plan_text import document_of, text_of
 from takt.cli.progress import Bar
 from takt.errors import UsageError
-from takt.files import write_whole
 from takt.models.outlines import outline_of
 from takt.plan import PRECISIONS
-from takt.plan.export import export_plan
-from takt.plan.plans import PlanSet
 from takt.plan.search import Question, default_site, search
 from takt.serving.sweeps import Store, runner_of
 
@@ -93,7 +89,8 @@ def command(
         typer.Option(
             "--ttft-p99",
             metavar="TIME",
-            help="Most time to the first token of 99 in 100, or any [default: 1s].",
+            help="Most time to the first token of 99 in 100 (20ms, 1.5s; a bare number is ms), or any "
+            "[default: 1s].",
             show_default=False,
         ),
     ] = None,
@@ -105,14 +102,19 @@ def command(
     ] = None,
     ttft: Annotated[
         str | None,
-        typer.Option("--ttft", metavar="TIME", help="On average instead.", show_default=False),
+        typer.Option(
+            "--ttft",
+            metavar="TIME",
+            help="On average instead (a bare number is ms).",
+            show_default=False,
+        ),
     ] = None,
     tpot: Annotated[
         str | None,
         typer.Option(
             "--tpot",
             metavar="TIME",
-            help="Most time a token on average, or any [default: 20ms].",
+            help="Most time a token on average (a bare number is ms), or any [default: 20ms].",
             show_default=False,
         ),
     ] = None,
@@ -284,6 +286,9 @@ def command(
             show_default=False,
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the folder of an earlier --export.")
+    ] = False,
     every: Annotated[
         bool, typer.Option("--all", help="All plans and all that was dropped.")
     ] = False,
@@ -294,6 +299,8 @@ def command(
     Every chip, layout and split is bounded by what it could do at best; what is left is simulated request by request, and
     the plans that no other beats in dollars, speed, joules, megawatts and floor are shown, cheapest first.
 
+    A TIME is 800us, 20ms or 1.5s; a bare number is milliseconds, so that --ttft 1s is not --ttft 1.
+
     \b
     Examples:
       takt plan llama-3.3-70b --rate 50 --ttft-p99 1s --tpot 20ms
@@ -301,11 +308,8 @@ def command(
       takt plan qwen3-32b --rate 200 --prompt lognormal:2000,0.9 --output exp:300 --supply h200-sxm=64 --json
       takt plan deepseek-v3 --rate 20 --max-mw 0.5 --html plan.html --export deploy
     """
-    for file in (html, resume):
-        if file is not None:
-            writable(file)
-    if export is not None and Path(export).exists():
-        raise UsageError(f"{export} is there already", hint="a folder that is new: --export deploy")
+    outputs = Outputs(html=html, export=export, resume=resume, force=force)
+    outputs.check()
     offer = offer_of(chips, hybrid or [], apart=apart)
     names = names_of(offer)
     question = Question(
@@ -339,11 +343,12 @@ def command(
                 said = f"{len(store):,} simulations are in {resume}: the same command goes on there"
                 sys.stderr.write(f"\ninterrupted; {said}\n")
             raise
-    _write(plans, html, export)
+    # First what took the time to find: whatever becomes of the files, the answer is there.
     if as_json:
         print_json(document_of(plans, every=every))
     else:
         sys.stdout.write(text_of(plans, every=every))
+    outputs.write(plans)
 
 
 def _draft(text: str | None) -> tuple[int, float] | None:
@@ -359,25 +364,3 @@ def _draft(text: str | None) -> tuple[int, float] | None:
         hint = "tokens guessed ahead and the probability that the next holds: --draft 3:0.7"
         raise UsageError(f"--draft {text[:40]!r}", hint=hint)
     return found
-
-
-def _write(plans: PlanSet, html: str | None, export: str | None) -> None:
-    """The page and the folder, where asked for."""
-    if html is not None:
-        # Needs a template engine that nothing else does.
-        from takt.report.plan_page import plan_page
-
-        date = datetime.now(UTC).date().isoformat()
-        command = " ".join(["takt", *sys.argv[1:]])
-        page = plan_page(plans, date=date, version=__version__, command=command)
-        write_whole(Path(html), page.encode())
-        sys.stderr.write(f"wrote {html}\n")
-    if export is not None:
-        if plans.winner is None:
-            sys.stderr.write("no plan meets this: nothing is exported\n")
-            return
-        try:
-            written = export_plan(plans, export)
-        except UsageError as error:
-            raise UsageError(f"--export: {error}", hint=error.hint) from error
-        sys.stderr.write(f"wrote {len(written)} files to {export}\n")

@@ -4,19 +4,25 @@ Knows the words of the command line; nothing of plans.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import isfinite
 
-from takt.cli.arguments import check_named, number_pairs, seconds_of
+from takt.cli.arguments import check_named, number_pairs, say_note, seconds_of
 from takt.cli.compare_chips import DEFAULT_PAIRS, choose_chips, choose_pair, default_chips
 from takt.errors import UsageError, did_you_mean
 from takt.plan import PRECISIONS
 from takt.plan.lpus import Lpus
 from takt.plan.plans import Limits, Targets
 from takt.plan.search import Offer, Traffic
-from takt.serving.workloads import Replay, workload_of
+from takt.serving.workloads import workload_of
 
-__all__ = ["limits_of", "names_of", "offer_of", "precisions_of", "targets_of", "traffic_of"]
+__all__ = [
+    "limits_of",
+    "names_of",
+    "offer_of",
+    "precisions_of",
+    "targets_of",
+    "traffic_of",
+]
 
 _ENDLESS = 1 << 30
 _PROMPT, _OUTPUT = "1024", "256"
@@ -33,7 +39,10 @@ def traffic_of(
     turns: str | None,
     prefix: str | None,
 ) -> Traffic:
-    """A workload with a rate: stated, or that of the recording. UsageError where there is none."""
+    """A workload with a rate: stated, or that of the recording. UsageError where there is none.
+
+    What was noticed while the recording was read goes to stderr.
+    """
     if rate is None and trace is None:
         raise UsageError("how many requests a second?", hint="say --rate 50, or --trace FILE")
     if rate is not None and not (isfinite(rate) and 0 < rate <= 1e6):
@@ -42,10 +51,8 @@ def traffic_of(
         prompt, output = prompt or _PROMPT, output or _OUTPUT
     source = workload_of(
         trace, rate=rate, prompt=prompt, output=output, cv=cv, turns=turns, prefix=prefix,
-        requests=None if trace else _ENDLESS,
+        requests=None if trace else _ENDLESS, note=say_note,
     )  # fmt: skip
-    if isinstance(source, Replay):
-        source = replace(source, loop=True, requests_limit=_ENDLESS)
     found = rate if rate is not None else source.requests_per_s
     if found is None:
         raise UsageError(f"{trace} says no rate", hint="say --rate 50")

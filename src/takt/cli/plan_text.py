@@ -29,6 +29,7 @@ def document_of(plans: PlanSet, *, every: bool) -> dict[str, object]:
         "rate": plans.rate,
         "prompt_tokens": plans.prompt_tokens,
         "output_tokens": plans.output_tokens,
+        "context_tokens": plans.context_tokens,
         "targets": asdict(targets),
         "limits": {**asdict(limits), "supply": dict(limits.supply)},
         "seed": plans.seed,

@@ -6,15 +6,16 @@
 
 arguments  what a tool's command line may say    servers   what serves a pool       vllm, sglang, trtllm  their words
 routers    what stands before the replicas       launch    the script               pods, kubernetes, stacks  manifests
-document   JSON of everything                    write     the folder
+document   JSON of everything                    write     the files               folder  where they go
 
 Does not know how plans are found, nor what they cost.
 """
 
 from .arguments import check_argv
 from .document import document_of, json_of, plan_set_of
+from .folder import check_folder
 from .kubernetes import Scaling
-from .launch import launch_commands, launch_script
+from .launch import launch_commands
 from .servers import ENGINES, Server, Unserved, servers_of
 from .settings import Settings
 from .stacks import STACKS
@@ -28,11 +29,11 @@ __all__ = [
     "Settings",
     "Unserved",
     "check_argv",
+    "check_folder",
     "document_of",
     "export_plan",
     "json_of",
     "launch_commands",
-    "launch_script",
     "plan_set_of",
     "servers_of",
 ]

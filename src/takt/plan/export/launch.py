@@ -1,4 +1,4 @@
-"""A shell script that starts any part of a plan on the machine it runs on: a replica of a pool, or the router.
+"""A shell script that starts any part of a plan on the machine it runs on: a replica of a pool, or the router if there is one.
 
     ./launch.sh                       what there is to start
     ./launch.sh h100-sxm              a replica (its first machine; NODE_RANK=1 LEADER=HOST for the second, …)
@@ -53,16 +53,17 @@ def launch_script(
     if router:
         cases.append(router)
     names = [part.name for part in parts] + (["router"] if router else [])
+    hosts = _hosts(servers) if host_router(servers, plan.router) is not None else []
     head = [
         "#!/usr/bin/env bash",
         f"# {_plain(plan.id)}",
-        *_head_notes(servers, repository),
+        *_head_notes(servers, repository, named=bool(hosts)),
         "set -euo pipefail",
         'cd "$(dirname "$0")"',
         "",
         f"export MODEL=${{MODEL:-{shlex.quote(repository)}}}",
         f"export PORT=${{PORT:-{PORT}}}",
-        *_hosts(servers),
+        *hosts,
         *_multi(servers),
     ]
     usage = f"usage: launch.sh {'|'.join(names)}"
@@ -104,6 +105,10 @@ def notes_of(server: Server, settings: Settings) -> list[str]:
             f"The plan deals experts over {layout.ep} chips, vLLM over {layout.tp * layout.dp}."
         )
     notes.append(f"The plan counts on room for {pool.kv_tokens:,} tokens of cache a replica.")
+    if settings.context_tokens is not None:
+        notes.append(
+            f"It takes requests of up to {settings.context_tokens:,} tokens, prompt and answer together."
+        )
     return notes
 
 
@@ -156,16 +161,16 @@ def _indented(lines: list[str], by: int = 2) -> list[str]:
     return [" " * by + line.replace("\n", "\n" + " " * by) for line in lines]
 
 
-def _head_notes(servers: Sequence[Server], repository: str) -> list[str]:
+def _head_notes(servers: Sequence[Server], repository: str, *, named: bool) -> list[str]:
+    """What to set before the first start; `named`: the script has the hosts of all replicas, for its router."""
     notes = []
     if "SET-ME" in repository:
         notes.append("# Set MODEL: the checkpoint's repository is not known.")
-    if servers:
+    if named:
         notes.append("# Set the *_HOSTS: host:port of the first machine of each replica.")
-        if any(server.node_chips < node_chips(server.pool.chip) for server in servers):
-            notes.append(
-                "# Replicas that share a machine: give each its own PORT and its own chips."
-            )
+    many = sum(server.pool.replicas for server in servers) > 1
+    if many and any(server.node_chips < node_chips(server.pool.chip) for server in servers):
+        notes.append("# Replicas that share a machine: give each its own PORT and its own chips.")
     return notes
 
 

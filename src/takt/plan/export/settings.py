@@ -14,8 +14,8 @@ RENDEZVOUS_PORT = 20_000  # where the machines of one replica meet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`context_tokens`: longest request, prompt and answer, None for what the model bears; `own_drafts`: the model predicts
-    further tokens itself (multi-token prediction).
+    """`context_tokens`: longest request, prompt and answer, None for what the model bears (vLLM does not start where its
+    cache has no room for one such request); `own_drafts`: the model predicts further tokens itself (multi-token prediction).
     """
 
     context_tokens: int | None = None

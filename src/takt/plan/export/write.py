@@ -1,18 +1,17 @@
 """A plan as a folder of files that run: launch script, manifests, options, the document, and what to do with them.
 
-The folder appears when it is complete, or not at all. Knows how to lay out, not what the files say.
+Knows how to lay out, not what the files say.
 """
 
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from takt.errors import DataError, UsageError, did_you_mean
+from takt.errors import UsageError, did_you_mean
 from takt.models.outlines import OUTLINES, outline_of
 
 from ..plans import Plan, PlanSet
-from .document import json_of
+from .document import FORMAT, json_of
+from .folder import check_folder, write_folder
 from .kubernetes import Scaling, no_manifest, pool_objects, router_objects
 from .launch import launch_script, notes_of, options_name
 from .routers import default_hosts
@@ -41,8 +40,8 @@ def export_plan(
     """Write the files of one plan (`plan`: its id, "" the winner) to a folder that is not there yet.
 
     - `stack`: one of `STACKS`, or `all` that can hold the plan; `engine`: of `servers_of`.
-    - `settings`: None for what the catalogue knows of the model.
-    - `force`: a folder that an export wrote is replaced; any other never is.
+    - `settings`: None for what the plan set and the catalogue know of requests and model.
+    - `force`: a folder that an export wrote is replaced; any other never is (`check_folder`).
 
     Returns the files, in order. Raises UsageError for what can't be exported so, DataError where nothing can be written.
     """
@@ -51,8 +50,8 @@ def export_plan(
         plan_set, chosen, stack=stack, engine=engine, settings=settings, scaling=scaling
     )
     target = Path(directory)
-    _check_target(target, force)
-    _write_all(target, files)
+    check_folder(target, force=force)
+    write_folder(target, files)
     return tuple(target / name for name in files)
 
 
@@ -84,11 +83,11 @@ def export_files(
     if stack not in ("all", *STACKS):
         hint = did_you_mean(stack, STACKS) or f"known are all, {', '.join(STACKS)}"
         raise UsageError(f"no stack '{stack}'", hint=hint)
-    settings = settings or _settings_of(plan_set.model)
-    repository = repository_of(plan_set.model)
-    app = slug(plan_set.model)[-_APP_LENGTH:].strip("-")
     parts = servers_of(plan, engine)
     servers = [part for part in parts if isinstance(part, Server)]
+    settings = settings or _settings_of(plan_set, servers)
+    repository = repository_of(plan_set.model)
+    app = slug(plan_set.model)[-_APP_LENGTH:].strip("-")
     files = {"plan.json": json_of(plan_set).decode()}
     files["launch.sh"] = launch_script(plan, parts, repository, settings)
     files |= _option_files(servers, settings)
@@ -97,13 +96,29 @@ def export_files(
         stacks = STACKS if stack == "all" else (stack,)
         for each in stacks:
             files |= _stack_files(each, servers, plan, app, repository, settings, scaling, missing)
-    files["README.txt"] = _readme(plan_set, plan, parts, settings, tuple(files), missing)
+    files["README.txt"] = _readme(plan_set, plan, parts, settings, files, missing)
     return files
 
 
-def _settings_of(model: str) -> Settings:
-    """What the catalogue knows of a model by name."""
-    return Settings(own_drafts=model in OUTLINES and outline_of(model).n_draft_layers > 0)
+def _settings_of(plan_set: PlanSet, servers: Sequence[Server]) -> Settings:
+    """The longest request of the plan set, and what the catalogue knows of a model by name."""
+    outline = outline_of(plan_set.model) if plan_set.model in OUTLINES else None
+    wanted = plan_set.context_tokens
+    if outline is not None and outline.max_context:
+        wanted = min(wanted or outline.max_context, outline.max_context)
+    # A request goes wherever the router sends it: all pools take what the smallest has room for.
+    rooms = [_room_tokens(server) for server in servers]
+    return Settings(
+        context_tokens=None if wanted is None else min([wanted, *rooms]),
+        own_drafts=outline is not None and outline.n_draft_layers > 0,
+    )
+
+
+def _room_tokens(server: Server) -> int:
+    """Whole blocks of the cache that one request may fill: those of a group of attention, which shares with no other."""
+    pool = server.pool
+    blocks = pool.kv_tokens // pool.layout.dp // pool.block_tokens
+    return max(blocks, 1) * pool.block_tokens
 
 
 def _option_files(servers: Sequence[Server], settings: Settings) -> dict[str, str]:
@@ -156,7 +171,7 @@ def _readme(
     plan: Plan,
     parts: Sequence[Server | Unserved],
     settings: Settings,
-    files: tuple[str, ...],
+    files: Mapping[str, str],
     missing: Sequence[str],
 ) -> str:
     head = [
@@ -165,6 +180,7 @@ def _readme(
         "" if plan.meets else f"It does not meet the targets: {'; '.join(plan.misses)}.\n",
         "Pools",
     ]
+    served = any(isinstance(part, Server) for part in parts)
     for part in parts:
         pool = part.pool
         head.append(f"- {part.name}: {pool.replicas} replicas of {pool.chips} {pool.name}")
@@ -173,16 +189,29 @@ def _readme(
             head.append(f"  `takt chips {pool.chip}` shows the chip.")
         else:
             head += [f"  {note}" for note in notes_of(part, settings)]
-    listing = ["", "Files", *(f"- {name}{_about(name)}" for name in files)]
+    wanted, given = plan_set.context_tokens, settings.context_tokens
+    if wanted is not None and given is not None and given < wanted:
+        head += [
+            "",
+            f"The servers refuse requests of more than {given:,} tokens, all that a cache has room for;",
+        ]
+        head += [f"the longest that the plan was made for take up to {wanted:,}."]
+    router = "\n  router)\n" in files["launch.sh"]
+    starts = [
+        word for word, is_there in (("a replica", served), ("the router", router)) if is_there
+    ]
+    listing = ["", "Files", *(f"- {name}{_about(name, starts)}" for name in files)]
     left = ["", "Not here", *(f"- {each}" for each in missing)] if missing else []
     return "\n".join([*head, *listing, *left]) + "\n"
 
 
-def _about(name: str) -> str:
-    """What to do with a file, by its name."""
+def _about(name: str, starts: Sequence[str]) -> str:
+    """What to do with a file, by its name; `starts`: what the script has lines for."""
     about = {
-        "plan.json": ": everything of the answer, format takt-plan-1",
-        "launch.sh": ": starts a replica or the router on the machine it runs on",
+        "plan.json": f": everything of the answer, format {FORMAT}",
+        "launch.sh": f": starts {' or '.join(starts)} on the machine it runs on"
+        if starts
+        else ": starts nothing, and says why",
         "kubernetes": ": kubectl apply -f; label machines first: kubectl label node NODE takt.chip=CHIP",
         "gateway": ": an InferencePool over the pods of kubernetes/; install its endpoint picker beside it",
         "kserve": ": kubectl apply -f, where KServe runs",
@@ -190,38 +219,3 @@ def _about(name: str) -> str:
         "production-stack": ": helm install -f, with the chart of vLLM's production stack",
     }
     return about.get(name.split("/")[0], ": options of TensorRT-LLM, read by launch.sh")
-
-
-def _check_target(target: Path, force: bool) -> None:
-    if not target.parent.is_dir():
-        raise UsageError(f"there is no directory {target.parent}")
-    if not target.exists():
-        return
-    if not force:
-        raise UsageError(f"{target} is there already", hint="`--force` replaces an export")
-    if not target.is_dir() or target.is_symlink() or not (target / "plan.json").is_file():
-        raise UsageError(f"{target} is not an export, it is left as it is")
-
-
-def _write_all(target: Path, files: Mapping[str, str]) -> None:
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
-    try:
-        for name, text in files.items():
-            path = temporary / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
-            if name.endswith(".sh"):
-                path.chmod(0o755)
-        if target.exists():
-            target.rename(old)
-        temporary.rename(target)
-    except OSError as error:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise DataError(
-            f"cannot be written: {error.strerror or error}", file=str(target)
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

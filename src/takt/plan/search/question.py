@@ -10,6 +10,7 @@ from math import ceil
 from takt.chips import Accelerator
 from takt.errors import UsageError
 from takt.models.outlines import Outline
+from takt.serving.workloads import Replay
 
 from ..money import Tenure
 from ..plans import Limits, Targets
@@ -24,6 +25,8 @@ _MOST_REQUESTS = 200_000
 _SETTLED_SPANS = (
     8.0  # a simulation lasts as long as so many requests (or conversations), one after the other
 )
+_OWN_TOKENS = 8  # engines keep a few positions for themselves: SGLang six
+_LEAST_STEP = 256
 _SHARE = 40_000  # beyond so many requests a share of the fleet is simulated with its share of the traffic
 
 
@@ -98,3 +101,24 @@ class Question:
         needed = max(self.requests, ceil(_SETTLED_SPANS * span_s * rate))
         parts = max(1, ceil(needed / max(_SHARE, self.requests)))
         return ceil(needed / parts), parts
+
+    def context_tokens(self, sizes: Sizes) -> int:
+        """Positions that servers must give a request: the longest of all that are simulated, of a recording its longest.
+
+        Rounded up by an eighth at most, to whole steps of 256; at most the model's own limit.
+        """
+        source = self.traffic.source
+        if isinstance(source, Replay):
+            longest = min(
+                int((source.trace.prompt_tokens + source.trace.output_tokens).max()),
+                source.max_context,
+            )
+        else:
+            requests, share = self.share(sizes, self.traffic.rate)
+            seeds = range(self.seed, self.seed + self.replications)
+            drawn = (self.rows(self.traffic.rate / share, requests, seed) for seed in seeds)
+            longest = max(sizes_of(rows).longest for rows in drawn)
+        longest += _OWN_TOKENS
+        step = max(_LEAST_STEP, 1 << max(longest.bit_length() - 4, 0))
+        rounded = -(-longest // step) * step
+        return min(rounded, self.model.max_context or rounded)

@@ -84,6 +84,7 @@ def _answer(
         model=question.model.name,
         workload=question.traffic.description,
         rate=question.traffic.rate,
+        context_tokens=question.context_tokens(sizes),
         prompt_tokens=sizes.prompt,
         output_tokens=sizes.output,
         targets=question.targets,
