@@ -120,6 +120,31 @@ def test_a_recording_is_played_and_its_events_are_logged(
     assert all((tmp_path / name).read_text().startswith("<?xml") for name in ("t.svg", "p.svg"))
 
 
+def test_what_a_recording_lacks_is_said_with_and_without_json(takt: Takt, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("arrival_s,prompt_tokens,output_tokens\n0,90,5\n1,80,0\n2,70,5\n")
+    said = [
+        "1 of 3 rows without tokens left out",
+        "the recording has 2 requests: those come, not the 9 asked for",
+    ]
+    command = (*HERE, "--trace", log, "--requests", 9)
+    status, out, err = takt(*command, "--json")
+    assert (status, err) == (0, "".join(f"note: {note}\n" for note in said))
+    found = json.loads(out)
+    assert found["notes"][:2] == said and found["requests"] == 2
+    layout = found["notes"][2]
+    assert takt(*command)[2] == "".join(f"note: {note}\n" for note in [*said, layout])
+
+
+def test_an_event_log_is_written_through_a_link(takt: Takt, tmp_path: Path) -> None:
+    log, link = tmp_path / "log.jsonl", tmp_path / "link.jsonl"
+    log.write_text("before")
+    link.symlink_to(log)
+    assert takt(*HERE, *SMALL, "--events", link)[0] == 0
+    assert link.is_symlink() and log.read_text().startswith('{"time_ns":0,')
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_replications_give_means_with_intervals_and_are_kept(
     document: Document, takt: Takt, tmp_path: Path
 ) -> None:
@@ -325,6 +350,7 @@ def test_help_is_quick_and_teaches() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)  # fmt: skip
     assert "takt simulate llama-3.1-8b --chip h100-sxm --replicas 4 --rate 20" in done.stdout
+    assert " ".join(done.stdout.split()).count("a bare number is milliseconds") == 3
 
 
 def test_words_mean_what_they_say() -> None:

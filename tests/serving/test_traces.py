@@ -1,9 +1,12 @@
 """Recordings: read from files of many shapes, replayed, fitted, and kept as workload files."""
 
 import gzip
+import io
 import json
 import os
 import re
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from takt import files
 from takt.cli.workload import command
 from takt.errors import DataError, DataErrors, TaktError, UsageError
 from takt.serving.records import NOBODY
@@ -229,7 +233,164 @@ def test_a_damaged_gzip_and_a_missing_file_are_named(tmp_path: Path) -> None:
 
 def test_rows_without_tokens_are_left_out_and_counted(write: Write) -> None:
     trace = read_trace(write("x.csv", "prompt_tokens,output_tokens\n10,5\n10,0\n0,0\n"))
-    assert len(trace) == 1 and trace.notes == ("2 rows without tokens left out",)
+    assert len(trace) == 1 and trace.notes == ("2 of 3 rows without tokens left out",)
+
+
+def test_a_file_of_failed_requests_alone_says_that_they_failed(write: Write) -> None:
+    with pytest.raises(DataError) as caught:
+        read_trace(write("x.csv", "prompt_tokens,output_tokens\n10,0\n12,0\n"))
+    assert caught.value.found == "2 rows, none with both"
+    assert "requests that failed" in (caught.value.hint or "")
+
+
+def test_what_is_left_out_is_said_whatever_a_recording_becomes(write: Write) -> None:
+    header = "arrival_s,prompt_tokens,output_tokens\n"
+    path = write("x.csv", header + "2,10,5\n1,10,0\n0,10,5\n3,10,5\n")
+    left_out = ["1 of 4 rows without tokens left out", "arrivals were not in order: sorted"]
+    for words in ({}, {"tiers": "a:0.5,b:0.5"}, {"rate": 4.0}, {"concurrency": 2}):
+        notes: list[str] = []
+        workload_of(path, **words, note=notes.append)  # type: ignore[arg-type]
+        assert notes == left_out
+
+
+def test_requests_that_a_recording_does_not_have_are_said(write: Write) -> None:
+    path = write("x.csv", "arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,10,5\n")
+    said = ["the recording has 2 requests: those come, not the 9 asked for"]
+    for words in ({}, {"prompt": "7", "output": "3"}):
+        notes: list[str] = []
+        source = workload_of(path, requests=9, **words, note=notes.append)  # type: ignore[arg-type]
+        assert notes == said and source.n_requests == len(rows_of(source)) == 2
+    for words in ({"loop": True}, {"concurrency": 3}, {"arrivals": "poisson", "rate": 3.0}):
+        notes = []
+        source = workload_of(path, requests=9, **words, note=notes.append)  # type: ignore[arg-type]
+        assert notes == [] and len(rows_of(source)) == 9
+
+
+@pytest.mark.parametrize("said", ["prompt", "output"])
+def test_one_length_beside_those_of_a_recording_is_refused(write: Write, said: str) -> None:
+    path = write("x.csv", "arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,10,5\n")
+    message = f"--{said} alone does not go with the recording x.csv, which brings its own lengths"
+    with pytest.raises(UsageError, match=message):
+        workload_of(path, **{said: "100"})  # type: ignore[arg-type]
+    fitted = write("w.json", workload_text(workload_of(path, tiers="a:1")))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=f"--{said} alone does not go with the workload x"):
+        workload_of(fitted, **{said: "100"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "ends", ["\n", "\r\n", "\r", "\r\r"], ids=["LF", "CR LF", "CR", "CR twice"]
+)
+@pytest.mark.parametrize("last", [True, False])
+def test_lines_end_as_any_system_ends_them(tmp_path: Path, ends: str, last: bool) -> None:
+    lines = ["arrival_s,prompt_tokens,output_tokens", "0,10,5", '2,"20",6', "x,1,1"]
+    path = tmp_path / "x.csv"
+    path.write_bytes((ends.join(lines[:3]) + ends * last).encode())
+    assert read_trace(path).prompt_tokens.tolist() == [10, 20]
+    path.write_bytes((ends.join(lines) + ends * last).encode())
+    with pytest.raises(DataErrors) as caught:
+        read_trace(path)
+    assert caught.value.problems[0].key == f"line {7 if ends == 2 * ends[0] else 4}, arrival_s"
+
+
+def test_lines_that_end_with_cr_alone_may_fill_more_than_one_line_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_MOST_LINE_BYTES", 40)
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"prompt_tokens,output_tokens\r" + b"123456,654321\r" * 1000)
+    assert len(read_trace(path)) == 1000
+    path.write_bytes(b"prompt_tokens,output_tokens\r" + b"1" * 41)
+    with pytest.raises(DataError, match="line 2 is longer than 40 bytes"):
+        read_trace(path)
+
+
+def test_a_recording_or_a_workload_comes_from_standard_input_or_a_pipe(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csv = "arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,20,6\n"
+    toml = "# a recipe\n" + (
+        "takt_workload = 1\nrequests = 2\n[arrivals]\nkind = 'rate'\nrate_per_s = 1.0\n"
+        "[lengths]\nkind = 'apart'\nprompt = '10'\noutput = '5'\n"
+    )
+    recipe = workload_text(workload_of(prompt="10", output="5", rate=1.0, requests=2))  # type: ignore[arg-type]
+
+    def piped(content: bytes) -> list[int]:
+        fifo = tmp_path / "pipe.csv"
+        if not fifo.exists():
+            os.mkfifo(fifo)
+        writer = threading.Thread(target=fifo.write_bytes, args=(content,))
+        writer.start()
+        found = rows_of(workload_of(fifo))
+        writer.join()
+        return found["prompt_tokens"].tolist()
+
+    for content in (csv.encode(), gzip.compress(csv.encode())):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert read_trace("-").prompt_tokens.tolist() == [10, 20]
+        assert piped(content) == [10, 20]
+    for text in (toml, recipe):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        source = workload_of("-")
+        assert isinstance(source, Workload) and source.n_requests == 2
+        assert piped(text.encode()) == [10, 10]
+
+
+def test_standard_input_is_bounded_and_its_mistakes_carry_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(files, "_MOST_HELD_BYTES", 100)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"1" * 101)))
+    with pytest.raises(DataError, match="standard input: more than 100 bytes"):
+        read_trace("-")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1,2\n")))
+    with pytest.raises(DataError, match="standard input: no column"):
+        read_trace("-")
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UsageError, match="no standard input"):
+        read_trace("-")
+    with pytest.raises(UsageError, match="can't read -"):
+        read_trace(Path("-absent"))
+
+
+# -- files that are written ------------------------------------------------------------------------
+
+
+def test_a_link_stays_and_the_file_it_points_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    target, link, further = tmp_path / "kept" / "w.json", tmp_path / "l.json", tmp_path / "m.json"
+    link.symlink_to("kept/w.json")
+    further.symlink_to(link)
+    for path, content in ((link, b"first"), (further, b"second")):  # no target yet, then one
+        files.write_whole(path, content)
+        assert link.is_symlink() and further.is_symlink() and target.read_bytes() == content
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "kept",
+        "l.json",
+        "m.json",
+        "w.json",
+    ]
+
+
+def test_links_in_a_circle_or_into_nowhere_are_told(tmp_path: Path) -> None:
+    one, other, lost = (tmp_path / name for name in ("1", "2", "3"))
+    one.symlink_to(other)
+    other.symlink_to(one)
+    lost.symlink_to(tmp_path / "no" / "such")
+    for path in (one, lost):
+        with pytest.raises(DataError, match="cannot be written"):
+            files.write_whole(path, b"x")
+        assert path.is_symlink()
+
+
+def test_a_pipe_is_written_to_not_replaced(tmp_path: Path) -> None:
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(fifo.read_bytes()))
+    reader.start()
+    files.write_whole(fifo, b"content")
+    reader.join()
+    assert found == [b"content"] and fifo.is_fifo()
 
 
 CELL = st.one_of(
@@ -608,6 +769,25 @@ def test_show_prints_figures_and_histograms(verb: Callable[..., str]) -> None:
 
 def test_show_takes_lists_of_lengths(verb: Callable[..., str]) -> None:
     assert "all at once" in verb("show", DATA / "lengths_sharegpt_8k.csv")
+
+
+def test_show_says_what_was_left_out(verb: Callable[..., str], write: Write) -> None:
+    rows = "arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,10,0\n2,10,5\n"
+    path = write("x.csv", rows)
+    said = ["1 of 3 rows without tokens left out"]
+    assert json.loads(verb("show", path, "--json"))["notes"] == said
+    assert f"note          {said[0]}\n" in verb("show", path)
+    assert "note" not in verb("show", DATA / "trace_azure2023_conv.csv")
+
+
+def test_two_requests_have_a_rate_and_one_has_none(verb: Callable[..., str], write: Write) -> None:
+    header = "arrival_s,prompt_tokens,output_tokens\n"
+    path = write("x.csv", header + "0,10,5\n4,10,5\n")
+    shown = json.loads(verb("show", path, "--json"))
+    assert (shown["rate_per_s"], shown["span_s"], shown["gap_cv"]) == (0.25, 4.0, None)
+    assert "arrivals      0.25/s over 4 s" in verb("show", path)
+    shown = json.loads(verb("show", write("y.csv", header + "3,10,5\n"), "--json"))
+    assert (shown["rate_per_s"], shown["span_s"], shown["gap_cv"]) == (None, 0.0, None)
 
 
 def test_fit_writes_a_workload_that_show_reads(verb: Callable[..., str], tmp_path: Path) -> None:

@@ -4,13 +4,22 @@ Each raises UsageError with what would have been right. Knows no verb.
 """
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from math import isfinite
 
 from takt.errors import UsageError, did_you_mean
 from takt.perf import ENGINES
 
-__all__ = ["check_named", "engine_named", "number_pairs", "pace_of", "prices_of", "seconds_of"]
+__all__ = [
+    "check_named",
+    "engine_named",
+    "number_pairs",
+    "pace_of",
+    "prices_of",
+    "say_note",
+    "seconds_of",
+]
 
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1e-3}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+) ?(us|µs|ms|s|)")
@@ -76,6 +85,11 @@ def number_pairs(
             raise UsageError(f"{option} {text[:60]!r} is no {what}", hint=hint)
         out.append((name.strip(), value))
     return out
+
+
+def say_note(note: str) -> None:
+    """A line on stderr of what was chosen, left out or changed; the `note` of `workload_of`."""
+    sys.stderr.write(f"note: {note}\n")
 
 
 def check_named(what: str, name: str, names: Sequence[str]) -> None:

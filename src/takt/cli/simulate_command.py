@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from takt.cli.arguments import seconds_of
+from takt.cli.arguments import say_note, seconds_of
 from takt.cli.simulate_files import Outputs, plot, sinks_of
 from takt.cli.simulate_fleet import Built, build, failures_for, looking
 from takt.cli.simulate_progress import counting
@@ -101,7 +101,10 @@ def report(given: Given, *, as_json: bool, began: float) -> str:
     """Simulate, write files, and give what is to be printed; notes and times go to stderr."""
     _check(given)
     model = outline_of(given.model)
-    source = _source(given.source, model)
+    notes: list[str] = []
+    source = _source(given.source, model, notes)
+    for note in notes:
+        say_note(note)  # with --json too: who reads figures by machine may look at nothing else
     _check_warmup(given, source)
     built = build(model, source, given.system, given.seeds[0])
     about = About(
@@ -110,12 +113,14 @@ def report(given: Given, *, as_json: bool, began: float) -> str:
         seeds=given.seeds,
         simulator=given.simulator,
         built=built,
+        notes=tuple(notes),
     )
     shown = _one(given, source, about) if len(given.seeds) == 1 else _many(given, source, built)
     wall_s = round(time.perf_counter() - began, 3)
     if as_json:
         return json.dumps(json_of(shown, about, wall_s), indent=2, ensure_ascii=False) + "\n"
-    sys.stderr.write("".join(f"note: {note}\n" for note in built.notes))
+    for note in built.notes:
+        say_note(note)
     if sys.stderr.isatty():  # where no one watches, stderr is the same each time too
         sys.stderr.write(f"simulated in {wall_s:.1f} s\n")
     return text_of(shown, about)
@@ -141,8 +146,8 @@ def _check(given: Given) -> None:
         )
 
 
-def _source(wishes: Requests, model: Outline) -> Source:
-    """The requests, cut to the model's context. UsageError where the lengths asked for are longer than that."""
+def _source(wishes: Requests, model: Outline, notes: list[str]) -> Source:
+    """The requests, cut to the model's context, and `notes` of a recording. UsageError where lengths asked for are longer."""
     if wishes.prompt is not None and wishes.output is not None:
         lengths = (length_of(text).mean_tokens for text in (wishes.prompt, wishes.output))
         prompt, output = (max(1, round(tokens)) for tokens in lengths)
@@ -166,6 +171,7 @@ def _source(wishes: Requests, model: Outline) -> Source:
         tiers=wishes.tiers,
         concurrency=wishes.concurrency,
         max_context=model.max_context or None,
+        note=notes.append,
     )
 
 

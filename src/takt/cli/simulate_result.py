@@ -18,13 +18,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What was simulated, for people."""
+    """What was simulated, for people; `notes` of how its requests were read."""
 
     model: str
     workload: str
     seeds: tuple[int, ...]
     simulator: str
     built: Built
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ def json_of(shown: Shown, about: About, wall_s: float) -> Json:
         "pools": pools,
         "steady": shown.steady,
         "half_widths": dict(shown.half_widths) if len(about.seeds) > 1 else None,
-        "notes": list(about.built.notes),
+        "notes": [*about.notes, *about.built.notes],
         "wall_s": wall_s,
     }
 

@@ -27,7 +27,8 @@ __all__ = ["command"]
 _File = Annotated[
     str,
     typer.Argument(
-        metavar="FILE", help="A recording (.csv, .jsonl, .json, also .gz), or a workload file."
+        metavar="FILE",
+        help="A recording (.csv, .jsonl, .json, also .gz), or a workload file; - for standard input.",
     ),
 ]
 _Columns = Annotated[
@@ -96,21 +97,26 @@ def show(
     \b
     Example: takt workload show log.csv --column prompt=tokens_in
     """
-    columns = _stated(column)
+    columns, notes = _stated(column), list[str]()
     source = workload_of(
-        file, rate=rate, requests=requests, columns=columns, time_unit=time_unit, at_once=True
-    )
+        file, rate=rate, requests=requests, columns=columns, time_unit=time_unit, at_once=True,
+        note=notes.append,
+    )  # fmt: skip
     summary = summary_of(source, seed)
     if as_json:
-        write_json(show_document(source, summary))
+        write_json(show_document(source, summary, notes))
     else:
-        sys.stdout.write(show_text(source, summary))
+        sys.stdout.write(show_text(source, summary, notes))
 
 
 @command.command("fit")
 def fit(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A recording: .csv, .jsonl, .json, also .gz.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A recording: .csv, .jsonl, .json, also .gz; - for standard input.",
+        ),
     ],
     out: Annotated[
         str | None,

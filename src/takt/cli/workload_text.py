@@ -17,8 +17,8 @@ def write_json(document: Mapping[str, object]) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def show_document(source: Source, summary: Summary) -> dict[str, object]:
-    """Figures of requests."""
+def show_document(source: Source, summary: Summary, notes: Sequence[str]) -> dict[str, object]:
+    """Figures of requests; `notes` of how they were read."""
     return {
         "name": source.name,
         "description": source.description,
@@ -38,16 +38,17 @@ def show_document(source: Source, summary: Summary) -> dict[str, object]:
         ],
         "prompt_histogram": [list(each) for each in summary.prompt_histogram],
         "output_histogram": [list(each) for each in summary.output_histogram],
+        "notes": list(notes),
     }
 
 
-def show_text(source: Source, summary: Summary) -> str:
-    """Figures and histograms."""
+def show_text(source: Source, summary: Summary, notes: Sequence[str]) -> str:
+    """Figures and histograms; `notes` of how they were read."""
     rows = [("name", source.name), ("requests", f"{summary.n:,}")]
+    starts = "sessions start" if summary.mean_turns > 1 else "arrivals"
     if summary.rate_per_s is None:
-        rows.append(("arrivals", "all at once"))
+        rows.append((starts, "all at once"))
     else:
-        starts = "sessions start" if summary.mean_turns > 1 else "arrivals"
         rows.append((starts, f"{_number(summary.rate_per_s)}/s over {_number(summary.span_s)} s"))
         rows.append(("busiest hour", _or_dash(summary.peak_per_s, "/s")))
         rows.append(("cv of gaps", _or_dash(summary.gap_cv, "")))
@@ -67,6 +68,7 @@ def show_text(source: Source, summary: Summary) -> str:
         rows.append(
             ("tiers", ", ".join(f"{tier.name} {100 * share:.3g} %" for tier, share in shares))
         )
+    rows += [("note", note) for note in notes]
     lengths = [("LENGTH", "MEAN", "CV", "P50", "P90", "P99", "MOST")]
     for name, sizes in (("prompt", summary.prompt), ("output", summary.output)):
         figures = (sizes.mean, sizes.cv, sizes.p50, sizes.p90, sizes.p99, sizes.most)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from takt.errors import DataError, UsageError
+from takt.files import is_stream, written_file
 
 from .event_names import EVENT_KEYS, FIELDS, KINDS
 from .event_table import EventTable, read_event_table
@@ -46,18 +47,25 @@ class _Format(Protocol):
 class EventFile:
     """A file of events that is being written; `add` is the sink. Leave the block by an error, and the file is none.
 
+    A symbolic link stays, and what it points to is written. A pipe gets the events as they come.
     UsageError for a name that no format has, DataError where the file cannot be written.
     """
 
-    __slots__ = ("_format", "_path", "_raw", "_temporary", "count")
+    __slots__ = ("_format", "_path", "_raw", "_target", "_temporary", "count")
 
     def __init__(self, path: Path) -> None:
         self._path = path
         ending = _ending(path)
-        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         self.count = 0
+        self._temporary: Path | None = None
         with _writing(path):
-            self._raw = self._temporary.open("xb")
+            self._target = written_file(path)
+            if is_stream(self._target):
+                self._raw = self._target.open("wb")
+            else:
+                name = f".{self._target.name}.{secrets.token_hex(4)}.part"
+                self._temporary = self._target.with_name(name)
+                self._raw = self._temporary.open("xb")
         self._format: _Format = (
             EventTable(self._raw) if ending == ".parquet" else _Lines(self._raw, ending)
         )
@@ -88,9 +96,11 @@ class EventFile:
             with _writing(self._path):
                 self._format.close()
                 self._raw.close()
-                self._temporary.replace(self._path)
+                if self._temporary is not None:
+                    self._temporary.replace(self._target)
         finally:
-            self._temporary.unlink(missing_ok=True)
+            if self._temporary is not None:
+                self._temporary.unlink(missing_ok=True)
 
 
 def read_events(path: Path) -> Iterator[NDArray[np.void]]:

@@ -4,13 +4,14 @@ One entry, `workload_of`, so that every verb understands the same words. Knows w
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from takt.errors import UsageError, did_you_mean
+from takt.files import held
 
-from .arrivals import Arrivals, AtOnce, Process
+from .arrivals import Arrivals, AtOnce, Process, Recorded
 from .file import is_workload, read_workload
 from .lengths import MOST_TOKENS, Lengths, Pairs
 from .read import read_trace
@@ -81,15 +82,17 @@ def workload_of(
     columns: Mapping[str, str] | None = None,
     time_unit: str | None = None,
     at_once: bool = False,
+    note: Callable[[str], object] | None = None,
 ) -> Workload | Replay:
     """The requests that these words mean.
 
-    - `source`: a recording or a workload file; the rest changes it, or says all where there is none.
+    - `source`: a recording or a workload file, `-` for standard input; the rest changes it, or says all where there is none.
     - `rate`: requests a second, all turns counted. `prompt`, `output`, `new`, `turns`: lengths as text (`words.FORMS`).
     - `arrivals`: one of ARRIVALS; `cv` of gaps makes them gamma. `concurrency`: so many at a time, whatever the rate.
     - `think`: seconds between an answer and the next turn, with a cv after a comma: `10` or `10,1.5`.
     - `prefix`: shared system prompts as TOKENS:SHARE, … (`512` alone: all share it). `tiers`: NAME:SHARE:PRIORITY, …
     - `columns`, `time_unit`: of a recording, as in `read_trace`. `at_once`: lengths without times come all at once.
+    - `note` hears what people should know of a recording: rows that were left out, requests that it does not have.
 
     Raises UsageError for what does not go together, DataError for files that say something wrong.
     """
@@ -101,14 +104,18 @@ def workload_of(
     if source is None:
         wishes.refuse("speed loop", "no recording")
         return _recipe(wishes, None)
-    if is_workload(Path(source)):
-        return _changed(wishes, read_workload(source))
-    trace = read_trace(source, columns, time_unit)
+    tell = note or _unheard
+    file = held(source)
+    if is_workload(file):
+        return _ended(wishes, _changed(wishes, read_workload(file)), tell)
+    trace = read_trace(file, columns, time_unit)
+    for each in trace.notes:
+        tell(each)
     if at_once and trace.arrival_ns is None and rate is None:
         trace = trace.at_once()
     texts = (prompt, output, turns, prefix, tiers)
     if trace.arrival_ns is None or wishes.own_arrivals or any(text is not None for text in texts):
-        return _recipe(wishes, trace)
+        return _ended(wishes, _recipe(wishes, trace), tell)
     wishes.refuse("think new duration_s", "a recording")
     if rate is not None and speed is not None:
         raise UsageError("a recording is played at a rate or at a speed, not both")
@@ -119,7 +126,29 @@ def workload_of(
         loop=loop,
         max_context=max_context or MOST_TOKENS,
     )
+    if requests is not None and requests > len(trace) and not loop:
+        tell(_fewer(len(trace), requests))
     return replay if rate is None else replay.at_rate(rate)
+
+
+def _unheard(note: str) -> None:
+    """Where nobody asked for notes."""
+
+
+def _fewer(there: int, wished: int) -> str:
+    return f"the recording has {there:,} requests: those come, not the {wished:,} asked for"
+
+
+def _ended(wishes: _Wishes, workload: Workload, tell: Callable[[str], object]) -> Workload:
+    """A workload whose number of requests is true: recorded arrivals may end before those asked for have come."""
+    arrivals, wished = workload.arrivals, wishes.requests
+    if wished is None or not isinstance(arrivals, Recorded) or arrivals.loop or workload.sessions:
+        return workload  # sessions have as many requests as they draw turns
+    there = len(arrivals.recorded_ns)
+    if wished > there:
+        tell(_fewer(there, wished))
+        return workload.limited(there)
+    return workload
 
 
 def _recipe(wishes: _Wishes, trace: Trace | None) -> Workload:
@@ -152,9 +181,20 @@ def _lengths(wishes: _Wishes, trace: Trace | None) -> Lengths | Pairs:
         return Lengths(prompt=length_of(wishes.prompt), output=length_of(wishes.output))
     if trace is not None and wishes.prompt is None and wishes.output is None:
         return trace.pairs
+    if trace is not None:
+        raise _own_lengths(f"the recording {trace.name}", wishes)
     missing = "output" if wishes.prompt is not None else "prompt"
     raise UsageError(
         f"how long are the {missing}s?", hint=f"say --{missing}, such as 1137 or lognormal:1137,0.8"
+    )
+
+
+def _own_lengths(whose: str, wishes: _Wishes) -> UsageError:
+    """Of two lengths one was said, for requests that have both."""
+    said, other = ("prompt", "output") if wishes.prompt is not None else ("output", "prompt")
+    return UsageError(
+        f"--{said} alone does not go with {whose}, which brings its own lengths",
+        hint=f"leave out --{said}, or give --{other} too, in place of all its lengths",
     )
 
 
@@ -250,6 +290,8 @@ def _changed(wishes: _Wishes, workload: Workload) -> Workload:
     if wishes.prompt is not None or wishes.output is not None:
         lengths = workload.lengths
         if isinstance(lengths, Pairs):
+            if wishes.prompt is None or wishes.output is None:
+                raise _own_lengths(f"the workload {workload.name}", wishes)
             lengths = _lengths(wishes, None)
         assert isinstance(lengths, Lengths)
         workload = replace(

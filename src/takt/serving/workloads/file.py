@@ -15,6 +15,7 @@ Unknown keys are errors. Lengths are text as on the command line, or `{ quantile
 possible is the workload's to say.
 """
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import msgspec
 import numpy as np
 
 from takt.errors import DataError, UsageError
-from takt.files import bytes_of
+from takt.files import File, Held, bytes_of, start_of
 
 from .arrivals import Arrivals, AtOnce, Process, Recorded
 from .lengths import MOST_TOKENS, Length, Lengths, Pairs, Quantiles, pairs_of
@@ -119,19 +120,25 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     max_context: int = MOST_TOKENS
 
 
-def is_workload(path: Path) -> bool:
+def is_workload(path: File) -> bool:
     """Whether a file is a workload by its name, or says that it is one; else it is a recording."""
     if path.suffix == ".toml":
         return True
-    return path.suffix == ".json" and b'"takt_workload"' in bytes_of(path, 1 << 28)[:4096]
+    if isinstance(path, Held):
+        start = start_of(path)
+        key = rb'"takt_workload"' if start.startswith(b"{") else rb"(?m)^takt_workload\s*="
+        return re.search(key, start) is not None
+    return path.suffix == ".json" and b'"takt_workload"' in start_of(path)
 
 
-def read_workload(path: str | Path) -> Workload:
+def read_workload(path: str | File) -> Workload:
     """The workload of a TOML or JSON file. Raises UsageError (unreadable) or DataError (says something wrong)."""
-    path = Path(path)
+    path = Path(path) if isinstance(path, str) else path
     data = bytes_of(path, _MOST_BYTES)
     try:
-        if path.suffix == ".toml":
+        if path.suffix == ".toml" or (
+            isinstance(path, Held) and not data.lstrip().startswith(b"{")
+        ):
             raw = msgspec.convert(tomllib.loads(data.decode("utf-8")), _File)
         else:
             raw = msgspec.json.decode(data, type=_File)

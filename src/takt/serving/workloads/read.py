@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from takt.errors import DataError, DataErrors, Problem, UsageError
+from takt.files import File, held
 from takt.units import NS_PER_S
 
 from ..records import NOBODY
@@ -41,16 +42,16 @@ class _BadValue(Exception):
 
 
 def read_trace(
-    path: str | Path, columns: Mapping[str, str] | None = None, time_unit: str | None = None
+    path: str | File, columns: Mapping[str, str] | None = None, time_unit: str | None = None
 ) -> Trace:
-    """The recording of a file.
+    """The recording of a file; `-` as text is standard input.
 
     - `columns` names columns by meaning: `columns.MEANINGS`; others are found by their usual spellings.
     - `time_unit` of arrivals (s, ms, us, ns); None: the one in the column's name, or found by the size of the numbers.
 
     Raises UsageError (unreadable, no such column) or DataError; DataErrors where rows are wrong.
     """
-    path = Path(path)
+    path = held(path) if isinstance(path, str | Path) else path
     header, rows = rows_of(path)
     found = columns_of(header, columns or {}, str(path))
     if time_unit is not None:
@@ -88,7 +89,7 @@ class _Reader:
         "_sessions", "_tiers", "_unit", "_values",
     )  # fmt: skip
 
-    def __init__(self, path: Path, columns: Columns, *, mooncake: bool) -> None:
+    def __init__(self, path: File, columns: Columns, *, mooncake: bool) -> None:
         self._path, self._file, self._columns = path, str(path), columns
         self._mooncake = mooncake
         self._values = _Values()
@@ -194,13 +195,25 @@ class _Reader:
             more = self._n_bad - len(self._problems)
             raise DataErrors(self._problems, hint=f"{more:,} more rows are wrong" if more else None)
         if not len(self._values.prompt):
+            if self._failed:
+                raise DataError(
+                    "no requests that were answered",
+                    file=self._file,
+                    expected="rows with tokens of a prompt and of an output",
+                    found=f"{_rows(self._failed)}, none with both",
+                    hint="rows without tokens are requests that failed; if these did not, "
+                    "takt workload fit FILE --column output=NAME reads other lengths",
+                )
             expected = "rows below the header"
             raise DataError("no requests", file=self._file, expected=expected)
         return self._trace()
 
     def _trace(self) -> Trace:
         values, names = self._values, self._columns.names
-        notes = [f"{self._failed:,} rows without tokens left out"] if self._failed else []
+        notes = []
+        if self._failed:
+            every = _rows(self._failed + len(values.prompt))
+            notes.append(f"{self._failed:,} of {every} without tokens left out")
         arrival = np.array(values.arrival)
         order = np.arange(len(arrival))
         if "arrival" in names and (np.diff(arrival) < 0).any():
@@ -263,6 +276,10 @@ def _with_waits(trace: Trace, ended_ns: np.ndarray[tuple[int], np.dtype[np.float
     gap = trace.arrival_ns[later] - ended_ns[before[later]]
     waits[later] = np.rint(np.clip(gap, 0, _LONGEST_S * NS_PER_S)).astype(np.int64)
     return replace(trace, wait_ns=waits)
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row" if n == 1 else f"{n:,} rows"
 
 
 def _whole(values: "array[int]") -> Ints:

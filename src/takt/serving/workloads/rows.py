@@ -4,12 +4,11 @@ Knows shapes only. A row that is none has the key "" and says there what it is i
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
 from takt.errors import DataError
-from takt.files import bytes_of, lines_of, records_of, start_of
+from takt.files import File, bytes_of, lines_of, records_of, start_of
 
 __all__ = ["Row", "rows_of"]
 
@@ -19,7 +18,7 @@ MOST_BYTES = 2 << 30  # text of about forty million requests
 MOST_JSON_BYTES = 256 << 20
 
 
-def rows_of(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
+def rows_of(path: File) -> tuple[Sequence[str], Iterator[Row]]:
     """The names of a file's columns, and its rows with their lines."""
     start = start_of(path)
     if not start:
@@ -38,7 +37,7 @@ def rows_of(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
     return list(first[1]), _json_lines(path)
 
 
-def _from_csv(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
+def _from_csv(path: File) -> tuple[Sequence[str], Iterator[Row]]:
     records = records_of(path, MOST_BYTES)
     _, header = next(records, (0, []))
     names = [name.strip() for name in header]
@@ -58,7 +57,7 @@ def _from_csv(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
     return names, rows()
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def _json_lines(path: File) -> Iterator[Row]:
     """Objects, one a line. A first line that is none ends it: then the file is one JSON document."""
     n_rows = 0
     for number, line in enumerate(lines_of(path, MOST_BYTES), 1):
@@ -74,7 +73,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
         n_rows += 1
 
 
-def _decoded(path: Path) -> object:
+def _decoded(path: File) -> object:
     try:
         document: object = msgspec.json.decode(bytes_of(path, MOST_JSON_BYTES))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -82,7 +81,7 @@ def _decoded(path: Path) -> object:
     return document
 
 
-def _from_list(path: Path, document: object) -> tuple[Sequence[str], Iterator[Row]]:
+def _from_list(path: File, document: object) -> tuple[Sequence[str], Iterator[Row]]:
     rows = document if isinstance(document, list) else []
     if not rows or not isinstance(rows[0], dict):
         raise DataError("no list of requests", file=str(path), expected='[{"prompt_tokens": …}, …]')
@@ -90,7 +89,7 @@ def _from_list(path: Path, document: object) -> tuple[Sequence[str], Iterator[Ro
     return list(kept[0]), iter(enumerate(kept, 1))
 
 
-def _from_object(path: Path, document: object) -> tuple[Sequence[str], Iterator[Row]]:
+def _from_object(path: File, document: object) -> tuple[Sequence[str], Iterator[Row]]:
     """One object with a list for each column, as `vllm bench serve --save-result --save-detailed` writes it."""
     columns = {}
     if isinstance(document, dict):

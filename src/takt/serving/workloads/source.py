@@ -70,6 +70,9 @@ class Source(Protocol):
     def limited(self, requests: int) -> "Source":
         """The first so many."""
 
+    def lasting(self, requests: int) -> "Source":
+        """So many, whatever end it has of its own: a recording begins again."""
+
 
 def pieces(rows: Rows, most: int) -> Iterator[Rows]:
     """Rows in pieces of at most `most`, cut only before a turn 0; none of no rows."""

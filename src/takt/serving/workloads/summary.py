@@ -22,7 +22,7 @@ __all__ = ["Summary", "summary_of"]
 class Summary:
     """Figures of `n` requests; None where there is nothing to say.
 
-    - `span_s`: from the first arrival to the last; `rate_per_s` of sessions within; `gap_cv` between them.
+    - `span_s`: from the first arrival to the last; `rate_per_s` of sessions within; `gap_cv` of two gaps or more.
     - `peak_per_s`: mean rate of the busiest hour. `seen_share` of prompt tokens was cached when they came.
     - `think_s`: mean wait of later turns. Histograms: (least, most, count) between powers of two.
     """
@@ -48,7 +48,7 @@ def summary_of(source: Source, seed: int = 0, most: int = 1_000_000) -> Summary:
     first = rows["turn"] == 0
     starts = rows["arrival_ns"][first]
     gaps = np.diff(starts)
-    timed = len(gaps) > 1 and bool(gaps.any())
+    timed = bool(gaps.any())
     prompt, output = rows["prompt_tokens"].astype(np.int64), rows["output_tokens"].astype(np.int64)
     span_s = float(starts[-1] - starts[0]) / NS_PER_S
     counts = np.bincount(rows["tier"], minlength=len(source.tiers))
@@ -56,7 +56,7 @@ def summary_of(source: Source, seed: int = 0, most: int = 1_000_000) -> Summary:
         n=len(rows),
         span_s=span_s,
         rate_per_s=len(gaps) / span_s if timed else None,
-        gap_cv=float(gaps.std() / gaps.mean()) if timed else None,
+        gap_cv=float(gaps.std() / gaps.mean()) if timed and len(gaps) > 1 else None,
         peak_per_s=peak_per_s((starts - starts[0]) / NS_PER_S),
         prompt=sizes_of(prompt),
         output=sizes_of(output),

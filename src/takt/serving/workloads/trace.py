@@ -224,6 +224,10 @@ class Replay:
         """The first so many requests."""
         return replace(self, requests_limit=min(requests, self.requests_limit or requests))
 
+    def lasting(self, requests: int) -> "Replay":
+        """So many requests: where there are fewer the recording begins again."""
+        return replace(self, loop=True, requests_limit=requests)
+
     def requests(self, seed: int, chunk_rows: int = CHUNK_ROWS) -> Iterator[Rows]:
         """Chunks of at most `chunk_rows` rows, sessions whole. Nothing is drawn: every `seed` gives the same."""
         between("rows of a chunk", chunk_rows, MOST_TURNS, 1 << 24)

@@ -132,6 +132,13 @@ class Workload:
         """The first so many requests."""
         return replace(self, n_requests=min(requests, self.n_requests or requests))
 
+    def lasting(self, requests: int) -> "Workload":
+        """So many requests, whatever end it has of its own: recorded arrivals begin again."""
+        arrivals = self.arrivals
+        if isinstance(arrivals, Recorded):
+            arrivals = replace(arrivals, loop=True)
+        return replace(self, arrivals=arrivals, n_requests=requests, duration_s=None)
+
     def means(self) -> Means:
         """Exact where lengths are independent and uncut, else those of 20,000 requests of seed 0."""
         plain = self.sessions is None and self.max_context == MOST_TOKENS
