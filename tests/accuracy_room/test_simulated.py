@@ -249,6 +249,25 @@ def test_a_run_is_as_long_as_the_row_or_its_source_says() -> None:
     assert (protocol_of(own).ttft, protocol_of(export).ttft) == ("median", "mean")
 
 
+def test_recipes_that_look_for_requests_now_and_then_make_them_wait() -> None:
+    recipe = replace(
+        CASE,
+        dataset="inferencex",
+        chip="b200",
+        engine="sglang",
+        model="deepseek-ai/DeepSeek-R1-0528",
+    )
+    assert [protocol_of(replace(recipe, concurrency=n)).poll_steps for n in (15, 16)] == [10, 30]
+    others = ({"chip": "gb200"}, {"engine": "vllm"}, {"model": "glm-5"}, {"speculative": "mtp"})
+    assert all(protocol_of(replace(recipe, **other)).poll_steps == 1 for other in others)
+    table = SteadySetup(setup=setup_of(CASE), max_users=16, max_context=4096)
+    lengths = {"prompt_tokens": 1000.0, "output_tokens": 200.0}
+    protocol = replace(protocol_of(CASE), users=4)
+    soon, late = (steady_of(table, replace(protocol, poll_steps=n), **lengths) for n in (1, 31))
+    assert late.ttft_median_s - soon.ttft_median_s > 10 * soon.tpot_s
+    assert late.requests_per_s < soon.requests_per_s
+
+
 def test_lengths_that_are_whole_are_exact_and_others_drawn() -> None:
     assert protocol_of(CASE).prompt_spread == 0.0
     assert protocol_of(replace(CASE, prompt_tokens=921.6)).prompt_spread == SPREAD

@@ -218,6 +218,36 @@ def test_engines_schedule_by_their_own_defaults() -> None:
         defaults_of("vlm", h100)
 
 
+def test_a_step_that_reads_takes_no_less_than_its_host_without_graphs() -> None:
+    h100 = load_accelerator("h100-sxm")
+    for name, tp in (("qwen3-8b", 1), ("deepseek-r1", 8)):
+        model = outline_of(name)
+        plain, eager = (
+            StepModel.of(model, Deployment(chip=h100, tp=tp, engine=engine))
+            for engine in ("vllm", "sglang")
+        )
+        known = defaults_of("sglang", h100)
+        floor_ns = 1e9 * sum(
+            group.count * (known.experts_s if group.ffn.n_experts else known.layer_s)
+            for group in model.groups
+        )
+        table = table_of(eager, corrections=False)
+        assert table.step(0, 0, 0, [(1, 0)])[0] == pytest.approx(floor_ns, abs=1)
+        assert table.step(0, 0, 0, [(8192, 0)])[0] > floor_ns  # kernels take longer
+        assert table.step(1, 1, 1, [])[0] < floor_ns  # users alone are replayed from graphs
+        assert table_of(plain, corrections=False).step(0, 0, 0, [(1, 0)])[0] < floor_ns
+
+
+def test_the_way_to_the_scheduler_is_apart_from_the_prompt_where_it_is_known() -> None:
+    steps = steps_of("dense")
+    for engine, entry_s in (("sglang", 0.007), ("vllm", engine_of("vllm").first_s)):
+        pool = pool_of(
+            steps.model, replace(steps.deployment, engine=engine), name="all", replicas=1,
+            expected_context=2000,
+        )  # fmt: skip
+        assert pool.entry_ns == round(entry_s * 1e9)
+
+
 def test_each_group_of_users_has_slots_and_tokens_of_its_own() -> None:
     steps = steps_of("groups")
     policy = policy_of(steps.model, steps.deployment, expected_context=4096)

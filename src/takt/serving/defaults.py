@@ -24,14 +24,18 @@ _GIB = 1 << 30
 class EngineDefaults:
     """Defaults of an engine on one kind of chip; ``engines.toml`` says where each is from.
 
-    `max_seqs` and `step_tokens` (requests and tokens of one step) are of each attention group where `by_group` holds,
-    else of all together.
+    `entry_s`: from a request's arrival until it may be scheduled, None: not known apart from the prompt. `layer_s`,
+    `experts_s`: what the host takes for each layer of a step that only reads, without and with experts. `max_seqs` and
+    `step_tokens` (requests and tokens of one step) are of each attention group where `by_group` holds, else of all together.
     """
 
     mixed: bool
     prefix_caching: bool
     block_tokens: int
     by_group: bool
+    entry_s: float | None
+    layer_s: float
+    experts_s: float
     max_seqs: int
     step_tokens: int
     basis: str
@@ -65,6 +69,9 @@ class _Engine:
     prefix_caching: bool
     block_tokens: int
     by_group: bool
+    entry_s: float | None
+    layer_s: float
+    experts_s: float
     kinds: frozenset[str]
     sizes: tuple[_Sizes, ...]
 
@@ -88,6 +95,9 @@ def defaults_of(engine: str, chip: Accelerator) -> EngineDefaults:
         prefix_caching=entry.prefix_caching,
         block_tokens=entry.block_tokens,
         by_group=entry.by_group,
+        entry_s=entry.entry_s,
+        layer_s=entry.layer_s,
+        experts_s=entry.experts_s,
         max_seqs=fits[-1].max_seqs,
         step_tokens=fits[-1].step_tokens,
         basis=f"{kinds}: scheduling defaults of {engine}",
@@ -109,6 +119,9 @@ def _file() -> tuple[dict[str, _Engine], NetworkDefaults]:
             prefix_caching=bool(_value(name, "prefix_caching", row)),
             block_tokens=int(_value(name, "block_tokens", row)),
             by_group=bool(_value(name, "by_group", row)),
+            entry_s=_value(name, "entry_s", row) if "entry_s" in row else None,
+            layer_s=_value(name, "layer_s", row),
+            experts_s=_value(name, "experts_s", row),
             kinds=frozenset(str(fact["kind"]) for key, fact in row.items() if key != "sizes"),
             sizes=_sizes_of(name, row["sizes"]),
         )

@@ -75,7 +75,8 @@ class StepTable:
     - `prompt_ns`: what a chunk adds where others are read beside it; `alone_ns`, on the same places: what it takes by itself,
       less than which no step takes that reads it (None: the same).
     - `mixed_ns`, on the places of `decode_ns`: what takes its place in steps that read chunks too (None: the same).
-    - `floor_ns`: over mean context (its axis is `decode_ns.y`): what one token's way takes, however few there are.
+    - `floor_ns`: over mean context (its axis is `decode_ns.y`): what one token's way takes, however few there are; at context 0 that of
+      steps without users.
     - `groups`: of them each reads texts of its own. In a step without users tokens, rows and `alone_ns` count as `groups`
       times the longest chunk's at least; beside users `alone_ns` counts once for each text, at most `groups` times.
       `prompt_ns` and `alone_ns` hold a group's share: 1 / `groups`.

@@ -77,7 +77,7 @@ def table_of(
         prompt_ns=prompt_ns,
         alone_ns=alone_ns,
         mixed_ns=_mixed_ns(steps, decode_ns),
-        floor_ns=np.zeros(len(decode_ns.y)),
+        floor_ns=_floor_ns(steps, decode_ns.y),
         factor=_constant(1.0),
         decode_w=_constant(0.0),
         prompt_w=0.0,
@@ -175,7 +175,9 @@ def pool_of(
         prompts_per_token=prompts_per_token,
         corrections=corrections,
     )
-    basis = table.basis | {defaults_of(deployment.engine, deployment.chip).basis}
+    known = defaults_of(deployment.engine, deployment.chip)
+    entry_s = steps.engine.first_s if known.entry_s is None else known.entry_s
+    basis = table.basis | {known.basis}
     sends, latency_ns = 0.0, 0
     if role == "prompt":
         sends = send_ns_per_token(model, deployment, expected_context)
@@ -187,7 +189,7 @@ def pool_of(
         table=replace(table, basis=basis),
         policy=policy,
         role=role,
-        entry_ns=round(steps.engine.first_s * _NS),
+        entry_ns=round(entry_s * _NS),
         send_ns_per_token=sends,
         send_ns=latency_ns,
         chip=deployment.chip.id,
@@ -234,6 +236,18 @@ def _rows_ns(steps: StepModel, groups: int, max_seqs: int) -> Floats:
     return np.asarray(steps.head(rows) + steps.engine.overhead_s(rows, 0.0)) * _NS
 
 
+def _floor_ns(steps: StepModel, context: Floats) -> Floats:
+    """At the first place, where nobody generates: what the host takes to start all kernels of a step that reads."""
+    floor_ns = np.zeros(len(context))
+    known = defaults_of(steps.deployment.engine, steps.deployment.chip)
+    host_s = sum(
+        group.count * (known.experts_s if group.ffn.n_experts else known.layer_s)
+        for group in steps.model.groups
+    )
+    floor_ns[0] = host_s / steps.deployment.pp * _NS
+    return floor_ns
+
+
 def _kinks(steps: StepModel) -> tuple[float, ...]:
     """Contexts at which attention changes its ways: windows, and as many entries as sparse attention reads."""
     found: set[float] = set()
@@ -253,8 +267,9 @@ def _decode_ns(
     """What is left of a step of users alone: attention, guessing ahead, the head for guesses."""
     groups = steps.deployment.dp * steps.deployment.pp
     users = places(1, max_seqs, 3, (2.0, 3.0, *(float(groups * i) for i in (1, 2))))
-    context = places(1, max_context, 3, (16.0, *_kinks(steps)))
-    took_ns = steps.decode_s(users[:, None], context[None, :]) * _NS
+    # Nobody generates at context 0: it is where steps without users find their floor.
+    context = places(0, max_context, 3, (1.0, 16.0, *_kinks(steps)))
+    took_ns = steps.decode_s(users[:, None], np.maximum(context, 1.0)[None, :]) * _NS
     drafted = users.astype(np.int64) * (1 + steps.deployment.draft_tokens)
     known = _at(tokens_ns, drafted) + _at(rows_ns, users.astype(np.int64))
     return Grid(x=users, y=context, values=np.ascontiguousarray(took_ns - known[:, None]))
@@ -262,7 +277,8 @@ def _decode_ns(
 
 def _mixed_ns(steps: StepModel, decode_ns: Grid) -> Grid | None:
     """The same beside prompts; None where attention takes no longer there."""
-    longer_ns = steps.beside_s(decode_ns.x[:, None], decode_ns.y[None, :]) * _NS
+    context = np.maximum(decode_ns.y, 1.0)
+    longer_ns = steps.beside_s(decode_ns.x[:, None], context[None, :]) * _NS
     return replace(decode_ns, values=decode_ns.values + longer_ns) if longer_ns.any() else None
 
 

@@ -25,7 +25,8 @@ _MOST_PER_USER = 64  # beyond, what comes at once at the begin no longer shows
 class Protocol:
     """A run of `n_requests` by `users`; None: longer than its begin shows, so that only the middle counts.
 
-    `spread`: of lengths about their means. `ttft`: the figure over requests that was written down.
+    `spread`: of lengths about their means. `ttft`: the figure over requests that was written down. `poll_steps`: the
+    server looks for new requests once in so many steps of users alone.
     """
 
     users: int
@@ -33,6 +34,29 @@ class Protocol:
     ttft: Statistic
     prompt_spread: float
     output_spread: float
+    poll_steps: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Poll:
+    """Servers that look for new requests once in `steps` steps, from so many users on."""
+
+    engine: str
+    chips: tuple[str, ...]
+    models: tuple[str, ...]
+    from_users: int
+    steps: int
+
+    def holds(self, case: Case, users: int) -> bool:
+        model = case.model.lower()
+        return (
+            case.engine == self.engine
+            and case.prefill is None
+            and not case.speculative
+            and case.chip.lower().startswith(self.chips)
+            and any(word in model for word in self.models)
+            and users >= self.from_users
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +65,7 @@ class _Source:
 
     requests_per_user: int | None = None
     ttft: Statistic = "median"
+    polls: tuple[_Poll, ...] = ()
     of: str = ""
 
 
@@ -61,6 +86,7 @@ def protocol_of(case: Case) -> Protocol:
         ttft=source.ttft,
         prompt_spread=_spread(case.prompt_tokens),
         output_spread=_spread(case.output_tokens),
+        poll_steps=next((p.steps for p in reversed(source.polls) if p.holds(case, users)), 1),
     )
 
 
@@ -75,7 +101,14 @@ def _sources() -> dict[str, _Source]:
     found: dict[str, _Source] = {}
     for name, entry in tomllib.loads(text).items():
         per_user = entry.get("requests_per_user", {}).get("value")
+        polls = tuple(
+            _Poll(**{**row, "chips": tuple(row["chips"]), "models": tuple(row["models"])})
+            for row in entry.get("polls", {}).get("value", ())
+        )
         found[name] = _Source(
-            requests_per_user=per_user, ttft=entry["ttft"]["value"], of=entry.get("of", "")
+            requests_per_user=per_user,
+            ttft=entry["ttft"]["value"],
+            polls=polls,
+            of=entry.get("of", ""),
         )
     return found

@@ -126,6 +126,8 @@ def steady_of(
         raise UsageError("more users and tokens than a simulation is made for")
     context = max(int(prompt_tokens + output_tokens / 2), 1)
     pools = tuple(_fitted(pool, table, context, factor) for pool in table.pools)
+    if protocol.poll_steps > 1:
+        pools = tuple(_polled(pool, protocol.poll_steps, here, context) for pool in pools)
     draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(5,)))
     rows = _requests(here, n_requests)
     rows["prompt_tokens"] = _lengths(draw, prompt_tokens, protocol.prompt_spread, n_requests)
@@ -150,6 +152,12 @@ def _fitted(pool: Pool, table: SteadySetup, context: int, factor: float) -> Pool
     plain = pool.table.factor  # 1 everywhere: the table was made without corrections
     grid = replace(plain, values=plain.values * factor)
     return replace(pool, policy=policy, table=replace(pool.table, factor=grid))
+
+
+def _polled(pool: Pool, n_steps: int, users: int, context: int) -> Pool:
+    """A server that looks for new requests once in `n_steps` steps of users alone: they wait for half of those between."""
+    step_ns, _ = pool.table.step(users, users * context, users, [])
+    return replace(pool, entry_ns=pool.entry_ns + round((n_steps - 1) / 2 * step_ns))
 
 
 def _requests(users: int, n_requests: int) -> NDArray[np.void]:
