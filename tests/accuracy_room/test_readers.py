@@ -1,5 +1,6 @@
 """What the columns of each known table mean, row by row."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def test_every_row_of_a_sample_becomes_a_case_or_a_skip(sample: str) -> None:
         assert case.n_chips in (0, chips)
         assert case.series
         assert case.where.startswith(f"{sample}.csv:")
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_server_that_was_rewritten_since_has_a_date_in_every_table(sample: str) -> None:
+    cases, _ = read_cases(DATA / f"{sample}.csv")
+    for case in cases:
+        if case.engine in ("vllm", "sglang", "trtllm"):
+            assert re.match(r"20\d\d(-\d\d)?", case.date), case.where
 
 
 def test_there_are_samples_of_all_fifteen_tables() -> None:

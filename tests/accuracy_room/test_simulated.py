@@ -108,7 +108,7 @@ def test_the_queue_grows_and_empties_as_it_did(runs: dict[str, Run]) -> None:
 
 def test_the_recorded_cache_tells_more_than_one_that_is_counted(runs: dict[str, Run]) -> None:
     recorded, counted = (replayed(runs["RTX4090"], way) for way in ("kernels", "cache counted"))
-    assert counted.blocks > 1.1 * recorded.blocks
+    assert recorded.blocks < counted.blocks < 1.1 * recorded.blocks
     assert counted.errors["tpot"].mean > 1.5 * recorded.errors["tpot"].mean
     assert recorded.preemptions > 0
 

@@ -16,6 +16,7 @@ from takt.perf.corrections import (
     SLOPES,
     Corrections,
     Situation,
+    era_of,
     figure_error,
     held_out,
     lookup,
@@ -40,6 +41,7 @@ FULL = Situation(
     split="tp8pp1dp1ep1",
     layout="tp",
     n_chips=8,
+    era="recent",
     campaign="inferencex",
     version="0.10",
 )
@@ -134,6 +136,13 @@ def test_drafts_experts_and_an_unnamed_engine_show_in_the_names():
 
 
 # -- sums -----------------------------------------------------------------------------------------
+
+
+def test_servers_that_were_rewritten_have_eras_and_a_deployment_of_today_is_recent():
+    assert (era_of("vllm", "2024-10"), era_of("vllm", "2025-07")) == ("early", "recent")
+    assert era_of("vllm", "") == era_of("llama.cpp", "2024-10") == ""
+    assert situation_of(LLAMA, H200).era == "recent"
+    assert situation_of(LLAMA, replace(H200, engine="generic")).era == ""
 
 
 def test_effects_add_up_and_slopes_multiply_them():

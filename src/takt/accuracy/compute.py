@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from takt.errors import TaktError
 from takt.perf import Service, StepModel, memory_of
-from takt.perf.corrections import Situation, situation_of
+from takt.perf.corrections import Situation, era_of, situation_of
 
 from .case import Case
 from .loads import FULL_BATCH, room_of, service_of, waiting_of
@@ -195,6 +195,7 @@ def _situation(case: Case, setup: Setup) -> Situation:
         situation_of(setup.model, setup.deployment),
         engine=case.engine.lower() or "unknown",
         mode=mode + (f"+{case.speculative}" if case.speculative else ""),
+        era=era_of(case.engine.lower(), case.date),
         campaign=case.dataset,
         version=case.engine_version or "-",
     )

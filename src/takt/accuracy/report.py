@@ -53,7 +53,7 @@ Progress = Callable[[int, int], None]
 _FIELDS = {
     "chip": "chip", "model": "model", "engine": "engine", "weights": "weights",
     "dataset": "campaign", "mode": "mode", "kind": "kind", "split": "split",
-    "architecture": "architecture", "vendor": "vendor",
+    "architecture": "architecture", "vendor": "vendor", "era": "era",
 }  # fmt: skip
 DIMENSIONS = (*_FIELDS, "fitted")
 # Beyond this share of rows that the corrections were fitted to, their figures must not stand alone.

@@ -10,12 +10,14 @@ know chips and models beyond their spelling, and predicts nothing.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from takt.accuracy.case import Case, Skip
 from takt.accuracy.readers import results_json
 from takt.accuracy.readers.build import Defaults
 from takt.accuracy.readers.cells import Row
+from takt.accuracy.readers.facts import date_of
 from takt.accuracy.readers.known import filled_from, table_of
 from takt.accuracy.table import header_of, looks_like_json, rows_of
 
@@ -36,7 +38,7 @@ def read_cases(path: Path, defaults: Defaults | None = None) -> tuple[list[Case]
     found = results_json.read(path, defaults) if looks_like_json(path) else _table(path, defaults)
     for result in found:
         if isinstance(result, Case):
-            cases.append(result)
+            cases.append(result if result.date else replace(result, date=date_of(result)))
         else:
             skips.append(result)
     return cases, skips

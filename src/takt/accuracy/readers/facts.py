@@ -2,7 +2,8 @@
 
 Knows the TOML files beside it: `mlperf.toml` (lengths, limits and dates of the benchmark's rounds),
 `lengths.toml` (mean lengths where a file has none), `checkpoints.toml` (stored types that a label does not
-tell) and `cores.toml` (cores of processors whose runs used a part of them). Does not know any measurement.
+tell), `cores.toml` (cores of processors whose runs used a part of them) and `dates.toml` (when rows without a date were
+measured at the earliest). Does not know any measurement.
 """
 
 import tomllib
@@ -11,17 +12,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from takt.accuracy.case import Limits
+from takt.accuracy.case import Case, Limits
 from takt.errors import DataError
 
 __all__ = [
     "Benchmark",
     "Checkpoint",
     "Cores",
+    "Date",
     "Lengths",
     "benchmarks",
     "checkpoints",
     "cores",
+    "date_of",
     "lengths",
     "round_dates",
 ]
@@ -95,13 +98,35 @@ class Cores:
     source: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Date:
+    """The earliest date of rows whose source begins with `of`, of an engine, of versions and models that it names."""
+
+    of: str
+    date: str
+    kind: str
+    source: str
+    engine: str = ""
+    version: str = ""
+    model: str = ""
+
+    def fits(self, case: Case) -> bool:
+        """Whether a case is one of them."""
+        return (
+            case.source.startswith(self.of)
+            and self.engine in ("", case.engine)
+            and (not self.version or case.engine_version.removeprefix("v").startswith(self.version))
+            and self.model in case.model.lower()
+        )
+
+
 def _load(name: str) -> dict[str, Any]:
     path = Path(__file__).with_name(name)
     with path.open("rb") as file:
         return tomllib.load(file)
 
 
-_Fact = TypeVar("_Fact", Benchmark, Checkpoint, Cores, Lengths)
+_Fact = TypeVar("_Fact", Benchmark, Checkpoint, Cores, Date, Lengths)
 
 
 def _made(kind: type[_Fact], row: dict[str, Any], file: str) -> _Fact:
@@ -143,6 +168,16 @@ def cores() -> dict[str, Cores]:
     """Cores of processors (`cores.toml`) by device."""
     rows = [_made(Cores, row, "cores.toml") for row in _load("cores.toml")["processor"]]
     return {row.device: row for row in rows}
+
+
+@cache
+def _dates() -> tuple[Date, ...]:
+    return tuple(_made(Date, row, "dates.toml") for row in _load("dates.toml")["date"])
+
+
+def date_of(case: Case) -> str:
+    """Of a case without a date: the earliest that it can have, by `dates.toml`; "" where nothing is known."""
+    return next((row.date for row in _dates() if row.fits(case)), "")
 
 
 @cache

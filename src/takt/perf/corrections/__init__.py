@@ -6,7 +6,7 @@ them up for a deployment and `figure_error` says what error to expect.
 
 from .effects import FIGURES, Corrections, Figure, shipped_corrections
 from .lookup import figure_error, situation_of, time_factor
-from .situation import FAMILIES, SLOPES, Situation, slopes
+from .situation import FAMILIES, SLOPES, Situation, era_of, slopes
 
 __all__ = [
     "FAMILIES",
@@ -15,6 +15,7 @@ __all__ = [
     "Corrections",
     "Figure",
     "Situation",
+    "era_of",
     "figure_error",
     "shipped_corrections",
     "situation_of",

@@ -13,7 +13,7 @@ from ..deployment import Deployment
 from ..estimate import Floats
 from .effects import Figure, shipped_corrections
 from .held_out import expected_error
-from .situation import Situation, slopes
+from .situation import TODAY, Situation, era_of, slopes
 
 __all__ = ["figure_error", "situation_of", "time_factor"]
 
@@ -40,6 +40,7 @@ def situation_of(model: Outline, deployment: Deployment, mode: str = "closed") -
         split=f"tp{d.tp}pp{d.pp}dp{d.dp}ep{d.ep}",
         layout=layout + ("+ep" if d.ep > 1 else ""),
         n_chips=d.n_chips,
+        era=era_of(d.engine, TODAY),
     )
 
 

@@ -13,7 +13,14 @@ import numpy as np
 
 from ..estimate import Floats
 
-__all__ = ["FAMILIES", "SLOPES", "Situation", "slopes"]
+__all__ = ["FAMILIES", "SLOPES", "TODAY", "Situation", "era_of", "slopes"]
+
+# Servers of one name were other programs before: vLLM's second engine is the default since March 2025, SGLang's scheduler
+# overlaps with steps since December 2024, TensorRT-LLM runs PyTorch since September 2025. Rows of both times know
+# little of each other.
+_REBUILT = ("vllm", "sglang", "trtllm")
+_RECENT = "2025-07"
+TODAY = "9999"
 
 # Each family of effects: the fields whose values name one effect. From coarse to fine.
 _PLAIN: tuple[tuple[str, ...], ...] = (
@@ -27,6 +34,9 @@ _PLAIN: tuple[tuple[str, ...], ...] = (
     ("weights",),
     ("mode",),
     ("campaign",),
+    ("engine", "era"),
+    ("engine", "era", "kind"),
+    ("engine", "era", "architecture"),
     ("engine", "mode"),
     ("engine", "architecture"),
     ("engine", "chip"),
@@ -75,8 +85,8 @@ class Situation:
     """Names by which effects are looked up; "" where nothing is known.
 
     `kind`: dense or experts, with the kind of attention. `mode`: how users come, whether prompts are read
-    elsewhere and tokens guessed ahead. `campaign`: who measured, for rows of a known file. `split`: tp, dp, ep;
-    `layout`: which of them are more than one.
+    elsewhere and tokens guessed ahead. `era`: early or recent (`era_of`). `campaign`: who measured, for rows of a known
+    file. `split`: tp, dp, ep; `layout`: which of them are more than one.
     `figure`: `tpot`, `ttft`, `throughput`, `energy` or `step_time`.
     """
 
@@ -92,6 +102,7 @@ class Situation:
     split: str
     layout: str
     n_chips: int
+    era: str = ""
     campaign: str = ""
     version: str = ""
 
@@ -107,6 +118,13 @@ class Situation:
                 pairs = zip(fields, values, strict=True)
                 named = " ".join(f"{field}={value}" for field, value in pairs)
                 yield index, about + (named or "all")
+
+
+def era_of(engine: str, date: str) -> str:
+    """early, or recent: from mid-2025 on; "" for engines that were not rebuilt, and where no date is known."""
+    if engine not in _REBUILT or not date:
+        return ""
+    return "recent" if date >= _RECENT else "early"
 
 
 def slopes(users: Floats, context: Floats, prompts: Floats, n_chips: Floats) -> Floats:
