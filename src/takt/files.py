@@ -50,7 +50,7 @@ class Held:
 
     @property
     def suffix(self) -> str:
-        """None: nothing is known of it but its content."""
+        """Empty: nothing is known of it but its content."""
         return ""
 
     def open(self, mode: Literal["rb"]) -> IO[bytes]:

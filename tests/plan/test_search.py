@@ -414,12 +414,17 @@ def test_what_if_names_plans_of_the_answer_or_of_other_chips_and_the_winner_at_t
     for row in found.what_ifs:
         if row.name != "traffic":
             assert row.winner in shown or row.winner.split(" x ")[1] not in bases
-    same = {each.name: each for each in found.what_ifs if "%" in each.value}
     offer = gpus("h100-sxm", "l40s")
-    for row in same.values():
-        chip, price = row.name.removeprefix("price of "), float(row.value.split()[0].strip("$"))
-        again = search(question(prices={chip: price}), offer).winner
+    for row in found.what_ifs:
+        what = row.name.removeprefix("price of ")
+        if what == row.name:
+            continue
+        price = float(row.value.split()[0].strip("$"))
+        site = default_site().changed(power_usd_per_kwh=price)
+        other = {"site": site} if what == "power" else {"prices": {what: price}}
+        again = search(question(**other), offer).winner
         assert again is not None and again.id == row.winner
+        assert again.figures.usd_per_mtok == pytest.approx(row.usd_per_mtok)
 
 
 def test_more_traffic_needs_more_chips() -> None:

@@ -239,15 +239,12 @@ def meter_kw(way: Way, counts: Counts, figures: Figures) -> float | None:
     return figures.j_per_token * _at_meter(way, counts) * way.rate * way.output / 1e3
 
 
-def power_surcharge(
-    question: Question, way: Way, counts: Counts, kw: float, usd_per_kwh: float | None = None
-) -> float:
-    """Dollars an hour by which power costs more than in the catalogue's prices, which include it; `usd_per_kwh`: at another price.
+def power_surcharge(question: Question, way: Way, counts: Counts, kw: float) -> float:
+    """Dollars an hour by which power costs more than in the catalogue's prices, which include it.
 
     Where it costs less, only prices of the catalogue become less: what somebody states is not known to hold any of it.
     """
-    price = question.site.power_usd_per_kwh if usd_per_kwh is None else usd_per_kwh
-    dearer = price - default_site().power_usd_per_kwh
+    dearer = question.site.power_usd_per_kwh - default_site().power_usd_per_kwh
     return kw * dearer * (1.0 if dearer > 0 else catalogue_share(question, way, counts))
 
 
