@@ -14,6 +14,7 @@ from takt.errors import UsageError
 from takt.models.outlines import OUTLINES, Outline, outline_of
 from takt.perf import Deployment, Precision, StepModel, step_cost
 from takt.perf.work import step_work
+from takt.serving.tables import table_of
 
 # Full, sliding-window, latent, sparse, linear, state-space; dense and with experts.
 MODELS = (
@@ -171,6 +172,23 @@ def test_no_step_is_faster_than_the_roofline_of_its_work(where, split, name, mos
     for types in (Precision(), FP8, Precision(weights="int4")):
         here = on(SPLITS[split], name, where, precision=types)
         assert np.all(here.decode(n, long).time_s >= most * floor_s(here, n, long))
+
+
+@pytest.mark.parametrize(
+    ("where", "engine"),
+    [("h100-sxm", "vllm"), ("h100-sxm", "sglang"), ("l40s", "trtllm"), ("a100-sxm", "trtllm")],
+)
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "qwen3-32b", "llama-3.3-70b"])
+def test_no_correction_makes_a_step_quicker_than_its_bytes_can_be_read(where, engine, name):
+    n = np.asarray([1.0, 4.0, 64.0, 512.0])
+    for types in (Precision(weights="bf16"), FP8):
+        split = Deployment(chip=chip(where), engine=engine, precision=types)
+        least_s = floor_s(StepModel.of(model(name), split), n, np.full(4, 1000.0))
+        made = step_cost(model(name), split, "decode", n, 1000.0)
+        assert np.all(made.time_s >= least_s * (1 - 1e-9))
+        table = table_of(StepModel.of(model(name), split), max_seqs=512)
+        took_ns = [table.step(int(k), int(k) * 1000, int(k), [])[0] for k in n]
+        assert np.all(np.asarray(took_ns) >= 0.999 * least_s * 1e9)  # between the table's places
 
 
 @given(models, chips, splits, users, contexts)

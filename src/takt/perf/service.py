@@ -258,7 +258,7 @@ def corrected(
     """A computed closed loop as measurements have it.
 
     Pace, waiting and energy by effects of their own; rates follow from the first two (Little's law), so that
-    the figures agree with each other. Of one copy: its joules are no more than its boards may draw, however the
+    the figures agree with each other. No effect makes a token quicker than weights can be read. Of one copy: its joules are no more than its boards may draw, however the
     effects, which were fitted apart, multiply.
     """
     prompt, output = sizes(prompt_tokens, output_tokens)
@@ -267,7 +267,9 @@ def corrected(
     def factor(figure: Figure) -> Floats:
         return time_factor(steps.model, steps.deployment, figure, service.users, context, prompts)
 
-    tpot_s, ttft_s = service.tpot_s * factor("tpot"), service.ttft_s * factor("ttft")
+    least_s = steps.floor_s(np.ones(()), context) / steps.tokens_per_step
+    tpot_s = np.maximum(service.tpot_s * factor("tpot"), least_s)
+    ttft_s = service.ttft_s * factor("ttft")
     rate = service.users / (ttft_s + np.maximum(output - 1.0, 0.0) * tpot_s)
     most_w = (steps.deployment.chip.power.tdp_w or np.inf) * steps.deployment.n_chips
     energy_j = np.minimum(service.j_per_output_token * factor("energy"), most_w / (rate * output))

@@ -69,6 +69,20 @@ class StepModel:
         )
         return time_s + self.engine.overhead_s(group, self._launches())
 
+    def floor_s(self, users: Floats, context: Floats) -> Floats:
+        """Seconds that a decode step takes at least: its bytes and operations at the chips' full rates.
+
+        0 for models with experts: how many of them a step meets is a matter of routing.
+        """
+        if self.model.has_experts:
+            return np.zeros(np.broadcast_shapes(users.shape, context.shape))
+        deployment = self.deployment
+        tokens = users * (1 + deployment.draft_tokens)
+        work = step_work(self.model, deployment, *np.broadcast_arrays(tokens, users, context))
+        chip, n_chips = deployment.chip, deployment.n_chips
+        bytes_s = work.n_bytes / chip.memory.bytes_per_s
+        return np.maximum(bytes_s, work.n_ops / chip.ops_per_s(deployment.compute)) / n_chips
+
     def beside_s(self, users: Floats, context: Floats) -> Floats:
         """Seconds that attention of generating users takes longer in a step that also reads prompts."""
         longer = np.zeros(np.broadcast_shapes(users.shape, context.shape))
@@ -238,9 +252,12 @@ def step_cost(
     figure: Figure | None = "tpot" if phase == "decode" else None
     users, seen = sizes(batch, context)
     factor = time_factor(model, deployment, figure, users, seen, np.ones(()))
+    time_s = computed.time_s * factor
+    if phase == "decode":
+        time_s = np.maximum(time_s, steps.floor_s(users, seen))
     return replace(
         computed,
-        time_s=computed.time_s * factor,
+        time_s=time_s,
         energy_j=computed.energy_j * factor,
         error=figure_error(model, deployment, figure or "step_time"),
         basis=computed.basis | {"fitted: end-to-end corrections"},

@@ -341,7 +341,10 @@ def _corrected(table: StepTable, steps: StepModel, prompts_per_token: float) -> 
     prompts = np.asarray(float(prompts_per_token))
     users = places(1, int(table.decode_ns.x[-1]), 2)
     context = places(16, max(int(table.decode_ns.y[-1]), 16), 2)
-    tpot = time_factor(model, deployment, "tpot", users[:, None], context[None, :], prompts)
+    sizes = users[:, None], context[None, :]
+    tpot = time_factor(model, deployment, "tpot", *sizes, prompts)
+    # What was measured of other loads must not make a step quicker than its bytes can be read.
+    tpot = np.maximum(tpot, steps.floor_s(*sizes) / steps.decode_s(*sizes))
     # What a text takes has no users of its own: taken in the middle, where the slopes are 0.
     middle = np.asarray(_MIDDLE_USERS * deployment.dp), np.asarray(_MIDDLE_CONTEXT)
     shared = float(time_factor(model, deployment, None, *middle, prompts))
