@@ -23,12 +23,11 @@ from takt.accuracy.metrics import ratios
 from takt.accuracy.observe import Observation, observations, slopes_of
 from takt.accuracy.readers import read_cases
 from takt.perf.corrections import FAMILIES, SLOPES
+from takt.perf.corrections.held_out import SAYS_MEASURED
 
 SOURCE = Path(__file__).resolve().parent.parent / "src/takt"
-# An effect that moves no figure by a thousandth is not worth its row, but for those whose being there says that something
-# was measured (`takt.perf.corrections.held_out`).
+# An effect that moves no figure by a thousandth is not worth its row, but for those that say something was measured.
 SMALLEST_EFFECT = 1e-3
-SAYS_KNOWN = (("model", "figure"), ("chip", "figure"))
 
 
 def main() -> None:
@@ -87,7 +86,7 @@ def show(title: str, rows: list[Observation], logs: np.ndarray) -> None:
 def write(design: Design, effects: np.ndarray) -> None:
     table = effects.reshape(-1, len(SLOPES))
     order = sorted(range(len(design.names)), key=lambda i: design.names[i])
-    known = [FAMILIES[family] in SAYS_KNOWN for family in design.family]
+    known = [FAMILIES[family] in SAYS_MEASURED for family in design.family]
     kept = [i for i in order if known[i] or np.abs(table[i]).max() >= SMALLEST_EFFECT]
     columns = {"effect": pa.array([design.names[i] for i in kept])}
     for s, name in enumerate(SLOPES):

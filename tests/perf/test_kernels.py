@@ -233,7 +233,7 @@ def test_a_query_beside_prompts_costs_a_block_of_queries_however_few_the_heads_o
 ):
     """LLMServingSim (MIT; tools/kernel_tables/mixed_calls.csv), vLLM: calls with 16 tokens of a prompt, less those alone."""
     here = kernels(name)
-    beside_s = here.attention_beside(users, context, 32, kv_heads, 128)
+    beside_s = here.attention_decode(users, context, 32, kv_heads, 128, beside=True)
     assert beside_s == pytest.approx(seconds, rel=0.15)
     assert beside_s > 1.2 * here.attention_decode(users, context, 32, kv_heads, 128)
 
@@ -241,10 +241,10 @@ def test_a_query_beside_prompts_costs_a_block_of_queries_however_few_the_heads_o
 @given(st.sampled_from(("rtx-pro-6000", "l40s", "a100-sxm")), sizes, sizes, growth)
 def test_attention_beside_prompts_is_never_shorter_and_grows(name, users, context, more):
     here = kernels(name)
-    once = here.attention_beside(users, context, 32, 8, 128)
+    once = here.attention_decode(users, context, 32, 8, 128, beside=True)
     assert rises(here.attention_decode(users, context, 32, 8, 128), once)
-    assert rises(once, here.attention_beside(users * more, context, 32, 8, 128))
-    assert rises(once, here.attention_beside(users, context * more, 32, 8, 128))
+    assert rises(once, here.attention_decode(users * more, context, 32, 8, 128, beside=True))
+    assert rises(once, here.attention_decode(users, context * more, 32, 8, 128, beside=True))
 
 
 # -- what a figure rests on -----------------------------------------------------------------------

@@ -65,7 +65,9 @@ class Counting:
     def dispatch_combine(self, tokens, dim, top_k, n_experts, ep):
         return self.answer("dispatch_combine", tokens, tokens, top_k, n_experts, ep)
 
-    def attention_decode(self, batch, context, heads, kv_heads, dim, kv="bf16", window=None):
+    def attention_decode(
+        self, batch, context, heads, kv_heads, dim, kv="bf16", window=None, *, beside=False
+    ):
         seen = np.minimum(context, window or np.inf)
         return self.answer("decode", batch * seen * kv_heads * dim * 2, heads, kv_heads, kv)
 

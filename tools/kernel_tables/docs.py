@@ -3,6 +3,8 @@
 from collections import defaultdict
 from pathlib import Path
 
+from takt.perf.kernels.book import NOT_EFFICIENCIES
+
 from .tables import FitRow, TableRow
 
 __all__ = ["write_docs"]
@@ -41,7 +43,7 @@ def _fits(rows: list[FitRow]) -> list[str]:
         carried = sorted(row.error for row in found if row.chip)
         middle = (
             f"{carried[len(carried) // 2]:.0%}"
-            if carried and family not in ("power", "prompt_walk", "mixed_attention")
+            if carried and family not in NOT_EFFICIENCIES
             else "–"
         )
         lines.append(f"| {family} | {kind} | {default:.0%} | {middle} |")

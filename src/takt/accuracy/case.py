@@ -82,7 +82,8 @@ class Case:
     - `speculative`: `""`, `mtp` or `draft`. `weights`, `experts`, `kv`: types (`bf16`, `fp8`, `fp4`,
       `mxfp4`, `int8`, `int4`, …; "" unknown, or like `weights` for `experts`).
     - `weight_bits`: bits of a stored parameter, scales included, where the size of the file is known.
-    - `date`: ISO, as precise as known; where the file has none the earliest that is possible. `rows`: rows of the file that were summed into this case.
+    - `date`: ISO, as precise as known; where the file has none the earliest that is possible.
+    - `rows`: rows of the file that were summed into this case.
     """
 
     where: str

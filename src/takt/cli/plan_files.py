@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from takt import __version__
-from takt.cli.outputs import writable
+from takt.cli.outputs import check_apart, writable
 from takt.errors import UsageError
 from takt.files import is_stream, write_whole
 from takt.plan.export import check_folder, export_plan
@@ -32,14 +32,10 @@ class Outputs:
         """Say now, not after a long search, what cannot be written. UsageError."""
         if self.force and self.export is None:
             raise UsageError("--force goes with --export", hint="it replaces an earlier export")
-        named = (("--html", self.html), ("--resume", self.resume), ("--export", self.export))
-        taken: dict[Path, str] = {}
+        options = (("--html", self.html), ("--resume", self.resume), ("--export", self.export))
+        named = [(option, path) for option, path in options if path is not None]
+        check_apart(named)
         for option, path in named:
-            if path is None:
-                continue
-            other = taken.setdefault(Path(path).resolve(), option)
-            if other != option:
-                raise UsageError(f"{other} and {option} are both to be written to {path}")
             if option == "--export":
                 _check_export(path, self.force)
                 continue

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from takt.cli.outputs import writable
+from takt.cli.outputs import check_apart, writable
 from takt.cli.simulate_result import About
 from takt.cli.simulate_run import Sink
 from takt.errors import UsageError
@@ -42,15 +42,12 @@ class Outputs:
 
     def check(self) -> None:
         """Say now what cannot be written."""
-        taken: dict[Path, str] = {}
         for option, file in self.stated:
             writable(file)
             if option != "--events" and Path(file).suffix.lower() not in _ENDINGS[option]:
                 wanted = " or ".join(_ENDINGS[option])
                 raise UsageError(f"{option} {file}: expected a file that ends in {wanted}")
-            other = taken.setdefault(Path(file).resolve(), option)
-            if other != option:
-                raise UsageError(f"{other} and {option} are both to be written to {file}")
+        check_apart(self.stated)
         if self.timeline or self.plot:
             from takt.report.serving_plot import require_matplotlib  # only pictures need it
 

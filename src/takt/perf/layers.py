@@ -249,8 +249,7 @@ def _mix_decode_s(
     if part.kind == "latent":
         once = kernels.latent_decode(batch, _seen(part, context), heads, kv)
     else:
-        attention = kernels.attention_beside if beside else kernels.attention_decode
-        once = attention(
+        once = kernels.attention_decode(
             batch,
             _seen(part, context),
             heads,
@@ -258,6 +257,7 @@ def _mix_decode_s(
             max(part.head_dim, 1),
             kv,
             part.window,
+            beside=beside,
         )
     return once + _index_decode_s(part, kernels, batch, context)
 

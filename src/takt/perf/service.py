@@ -258,8 +258,8 @@ def corrected(
     """A computed closed loop as measurements have it.
 
     Pace, waiting and energy by effects of their own; rates follow from the first two (Little's law), so that
-    the figures agree with each other. No effect makes a token quicker than weights can be read. Of one copy: its joules are no more than its boards may draw, however the
-    effects, which were fitted apart, multiply.
+    the figures agree with each other. No effect makes a token quicker than weights can be read. Of one copy: its
+    joules are no more than its boards may draw, however the effects, which were fitted apart, multiply.
     """
     prompt, output = sizes(prompt_tokens, output_tokens)
     context, prompts = prompt + output / 2, prompt / np.maximum(output, 1.0)

@@ -102,10 +102,10 @@ class Cores:
 class Date:
     """The earliest date of rows whose source begins with `of`, of an engine, of versions and models that it names."""
 
-    of: str
     date: str
     kind: str
     source: str
+    of: str = ""
     engine: str = ""
     version: str = ""
     model: str = ""

@@ -98,8 +98,10 @@ def _spread(mean_tokens: float | None) -> float:
 @cache
 def _sources() -> dict[str, _Source]:
     text = files("takt.accuracy.simulated").joinpath(_FILE).read_text(encoding="utf-8")
+    table = tomllib.loads(text)
     found: dict[str, _Source] = {}
-    for name, entry in tomllib.loads(text).items():
+    for name, stated in table.items():
+        entry = (table[stated["as"]] if "as" in stated else {}) | stated
         per_user = entry.get("requests_per_user", {}).get("value")
         polls = tuple(
             _Poll(**{**row, "chips": tuple(row["chips"]), "models": tuple(row["models"])})

@@ -12,7 +12,11 @@ from importlib.resources import files
 from .effects import shipped_corrections
 from .situation import FAMILIES, Situation
 
-__all__ = ["expected_error"]
+__all__ = ["SAYS_MEASURED", "expected_error"]
+
+# Effects whose being there says that a figure of this model, or chip, was measured: a chip seen only with image
+# networks tells nothing of tokens.
+SAYS_MEASURED = (("model", "figure"), ("chip", "figure"))
 
 # Where nothing was held out of a kind, as for a network that was never measured.
 _UNKNOWN = 0.5
@@ -33,12 +37,10 @@ def expected_error(situation: Situation) -> float:
     Where both model and chip are new, their errors add as independent ones do.
     """
     known = shipped_corrections()
-    # Measured in this figure: a chip seen only with image networks tells nothing of tokens.
     new = [
         fields[0]
         for index, name in situation.effects()
-        if (fields := FAMILIES[index]) in (("model", "figure"), ("chip", "figure"))
-        and not known.knows(name)
+        if (fields := FAMILIES[index]) in SAYS_MEASURED and not known.knows(name)
     ]
     squares = [_median(way, situation.figure) ** 2 for way in new or ["series"]]
     return float(sum(squares) ** 0.5)

@@ -24,6 +24,7 @@ from .work import Floats
 __all__ = [
     "DATA",
     "EVERY_CHIP",
+    "NOT_EFFICIENCIES",
     "Fit",
     "PowerFit",
     "QueryBlock",
@@ -38,6 +39,8 @@ __all__ = [
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 EVERY_CHIP = ""
+# Rows of the fits that are no efficiencies: each has parameters and an error of its own kind.
+NOT_EFFICIENCIES = ("power", "prompt_walk", "mixed_attention")
 # Times are kept as whole steps of their logarithm: 0.05 % a step, 1 ns to a day in 16 bits.
 STEPS_PER_E = 2000.0
 _LEAST_S = 1e-9
@@ -134,7 +137,7 @@ def fits() -> Mapping[tuple[str, str, str], Fit]:
     """Fitted efficiencies by chip (EVERY_CHIP for all together), family and type."""
     found = {}
     for row in _fit_rows():
-        if row["family"] in ("power", "prompt_walk", "mixed_attention"):
+        if row["family"] in NOT_EFFICIENCIES:
             continue
         start, of_bytes, of_ops, sharpness = row["parameters"]
         efficiency = Efficiency(

@@ -105,30 +105,20 @@ class Kernels:
         head_dim: ArrayLike,
         kv: str = "bf16",
         window: ArrayLike | None = None,
+        *,
+        beside: bool = False,
     ) -> Floats:
-        """Attention of one new token a user over `context` cached positions."""
+        """Attention of one new token a user over `context` cached positions.
+
+        `beside`: in a call that reads prompts too, by a kernel that serves both alike. The query of each user is a
+        block of queries there, once for every head: it multiplies as much as a full one does, for keys in whole
+        blocks, and heads that share keys gain nothing from it. Never less than apart; no more where such calls of
+        the engine were not measured.
+        """
         kv = _cache_type(kv)
         work = decode_work(batch, context, n_heads, n_kv_heads, head_dim, kv, window)
-        return self._time_s("attention_decode", kv, work)
-
-    def attention_beside(
-        self,
-        batch: ArrayLike,
-        context: ArrayLike,
-        n_heads: ArrayLike,
-        n_kv_heads: ArrayLike,
-        head_dim: ArrayLike,
-        kv: str = "bf16",
-        window: ArrayLike | None = None,
-    ) -> Floats:
-        """`attention_decode` in a call that reads prompts too, by a kernel that serves both alike.
-
-        The query of each user is a block of queries there, once for every head: it multiplies as much as a full one does,
-        for keys in whole blocks, and heads that share keys gain nothing from it. Never less than apart; no more
-        where such calls of the engine were not measured.
-        """
-        apart_s = self.attention_decode(batch, context, n_heads, n_kv_heads, head_dim, kv, window)
-        block = self.sources.query_block()
+        apart_s = self._time_s("attention_decode", kv, work)
+        block = self.sources.query_block() if beside else None
         if block is None:
             return apart_s
         users, seen, heads, width = floats(batch, context, n_heads, head_dim)
